@@ -1,0 +1,1 @@
+"""From numbers seen to a quantized graph."""

@@ -1,0 +1,1 @@
+"""From a module to an ONNX graph known to be right."""

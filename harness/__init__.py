@@ -1,0 +1,1 @@
+"""What a person runs: the walk, the stopwatch, comparisons, bundles and reports."""

@@ -1,0 +1,1 @@
+"""Devices and the engines that compile for them and run on them."""

@@ -1,0 +1,108 @@
+"""The contract between the harness and an engine: ahead of time, and run time, with a file between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+from ..calibration.scheme import QdqStyle
+from ..export.artifact import Exported, Feed, Precision
+from .device import Device
+
+Support = Literal["yes", "no", "partly"]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine takes, as data: ``doctor`` prints it, ``export`` consults it, a test proves it."""
+
+    opset: int
+    """The opset that graphs for this engine are written in."""
+    opsets: tuple[int, int]
+    """Lowest and highest opset that was seen to run right."""
+    precisions: tuple[Precision, ...]
+    qdq: QdqStyle | None
+    control_flow: Mapping[str, Support]
+    """Support for If, Loop and Scan."""
+    attention: Support
+    fft: Support
+    dynamic_shapes: Support
+    notes: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The reason behind every ``partly`` and ``no``, by capability."""
+
+
+@dataclass(frozen=True)
+class Executed:
+    """What really ran: a share of the nodes, where, and in which precision."""
+
+    provider: str
+    precision: str
+    nodes: int
+    share: float
+    """Of all executed nodes, 0..1."""
+
+
+class Session(Protocol):
+    """A network opened on a device; a context manager that frees the device at its end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def run(self, feed: Feed) -> Feed:
+        """Run one inference and return when the device has finished.
+
+        Args:
+            feed: Every input by name.
+
+        Returns:
+            Every output by name, in new arrays.
+
+        Raises:
+            UsageError: If a name, shape or dtype does not fit.
+            RunError: If the device fails.
+        """
+        ...
+
+    def executed(self) -> tuple[Executed, ...]:
+        """Say what really ran, after at least one ``run``."""
+        ...
+
+
+class Runtime(Protocol):
+    """One engine."""
+
+    name: str
+    library: str
+    """The package behind it, for the tool versions in manifests; ``""`` when there is none."""
+    capabilities: Capabilities
+    passes: tuple[str, ...]
+    """Names of the rewrites that pay on this engine besides the common ones (``export.passes``)."""
+
+    def missing(self, device: Device) -> str | None:
+        """Say what is missing here to compile for ``device``, or None."""
+        ...
+
+    def compile(self, exported: Exported, device: Device, out: Path) -> Path:
+        """Compile into the existing folder ``out`` and return the compiled file.
+
+        Raises:
+            BuildError: If the engine refuses the graph.
+        """
+        ...
+
+    def open(self, compiled: Path, device: Device) -> Session:
+        """Open a compiled file on the device.
+
+        Raises:
+            RunError: If the device refuses the file.
+        """
+        ...
