@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from .artifact import Feed
+import numpy as np
+
+from ..errors import VerdictError, unknown_name
+from ..models.spec import TensorSpec
+from .artifact import Array, Feed, Run
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Largest error that still counts as equal, and why it is that large."""
+    """Largest error that still counts as equal, and why it is that large.
+
+    An infinite ``relative`` leaves the verdict to ``sqnr_db``; minus infinity decibel leaves it to the other.
+    """
 
     relative: float
     """Of max |candidate - reference| / max |reference|."""
@@ -18,7 +28,31 @@ class Tolerance:
     reason: str
 
 
-TOLERANCES: dict[str, Tolerance] = {}
+TOLERANCES: dict[str, Tolerance] = {
+    "fold": Tolerance(
+        1e-5,
+        -math.inf,
+        "weights are folded in float64 and rounded once; only the order of float32 sums changes",
+    ),
+    "fp32": Tolerance(
+        1e-4,
+        -math.inf,
+        "engines reorder sums, fuse multiply-adds, use Winograd and approximate erf and exp; real networks "
+        "were seen to stay ten times below, a wrong operator is far above",
+    ),
+    "int8-engine": Tolerance(
+        math.inf,
+        20.0,
+        "the same int8 graph, but a value at a rounding tie falls to either side in another engine and the "
+        "flip travels on; a wrong scale or zero point is far below",
+    ),
+    "int8": Tolerance(
+        math.inf,
+        10.0,
+        "quantization noise depends on the network, so this floor only catches a broken quantization; "
+        "accuracy on labelled data decides whether int8 is good enough",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -38,10 +72,23 @@ class Parity:
     worst: str
     """Name of the output that is farthest."""
     ok: bool
+    why: str = ""
+    """What is wrong when no number can say it, such as a missing output."""
+
+
+class _Gap(NamedTuple):
+    """Distance of one output; ``why`` is set when the arrays could not be compared."""
+
+    max_abs: float
+    relative: float
+    sqnr_db: float
+    why: str = ""
 
 
 def parity(kind: str, reference: Feed, candidate: Feed, *, names: tuple[str, str], batch: int) -> Parity:
     """Compare two answers to one question.
+
+    Infinities and NaNs must stand at the same places; integers and booleans must be equal.
 
     Args:
         kind: Key of ``TOLERANCES``.
@@ -51,6 +98,170 @@ def parity(kind: str, reference: Feed, candidate: Feed, *, names: tuple[str, str
         batch: Batch size of both.
 
     Returns:
-        The errors and the verdict; a missing output, another shape or a non-finite value is a failed verdict.
+        The errors and the verdict; a missing output, another shape or a non-finite value that the reference
+        has not is a failed verdict.
     """
-    raise NotImplementedError
+    tolerance = _tolerance(kind)
+    gaps = {name: _gap(array, candidate.get(name)) for name, array in reference.items()}
+    if not gaps:
+        gaps = {"": _broken("the reference has no outputs")}
+    worst = max(gaps, key=lambda name: (gaps[name].why != "", gaps[name].relative, -gaps[name].sqnr_db))
+    sqnr = min(gap.sqnr_db for gap in gaps.values())
+    relative = max(gap.relative for gap in gaps.values())
+    why = gaps[worst].why
+    ok = not why and relative <= tolerance.relative and sqnr >= tolerance.sqnr_db
+    max_abs = max(gap.max_abs for gap in gaps.values())
+    return Parity(kind, *names, batch, max_abs, relative, sqnr, worst, ok, why)
+
+
+def fresh_inputs(specs: tuple[TensorSpec, ...], *, batch: int, seed: int, free: int = 32) -> Feed:
+    """Draw inputs that no step has seen.
+
+    Floats are standard normal, integers and booleans 0 or 1.
+
+    Args:
+        specs: Inputs to draw; a free dimension ``"batch"`` takes ``batch``, any other takes ``free``.
+        batch: Batch size.
+        seed: Of the generator; the same seed gives the same arrays.
+        free: Size of every other free dimension.
+
+    Returns:
+        One array per input.
+    """
+    random = np.random.default_rng(seed)
+    return {spec.name: _draw(random, _shape(spec, batch, free), np.dtype(spec.dtype)) for spec in specs}
+
+
+def check(
+    kind: str,
+    reference: Run,
+    candidate: Run,
+    specs: tuple[TensorSpec, ...],
+    *,
+    names: tuple[str, str],
+    batches: tuple[int, ...] = (1, 3),
+    seed: int = 0,
+) -> tuple[Parity, ...]:
+    """Run both on fresh inputs at every batch size and compare.
+
+    Args:
+        kind: Key of ``TOLERANCES``.
+        reference: The network to be met.
+        candidate: The network that should equal it.
+        specs: Inputs of both; without a free ``"batch"`` the one fixed batch size is tried.
+        names: What reference and candidate are called in reports.
+        batches: Batch sizes.
+        seed: Of the inputs.
+
+    Returns:
+        One verdict per batch size.
+    """
+    found: list[Parity] = []
+    for batch in batch_sizes(specs, batches):
+        feed = fresh_inputs(specs, batch=batch, seed=seed + batch)
+        found.append(parity(kind, reference(feed), candidate(feed), names=names, batch=batch))
+    return tuple(found)
+
+
+def batch_sizes(specs: tuple[TensorSpec, ...], batches: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the batch sizes that a network takes: ``batches``, or the one it is fixed to."""
+    if any("batch" in spec.shape for spec in specs):
+        return batches
+    leading = [spec.shape[0] for spec in specs if spec.shape]
+    return (leading[0] if leading and isinstance(leading[0], int) else 1,)
+
+
+def require(parities: tuple[Parity, ...], step: str) -> None:
+    """Raise when a verdict is negative.
+
+    Args:
+        parities: What ``check`` found.
+        step: Name of the step that made the candidate.
+
+    Raises:
+        VerdictError: Naming the step, the worst output, its error and the tolerance.
+    """
+    failed = [p for p in parities if not p.ok]
+    if failed:
+        raise VerdictError(explain(max(failed, key=lambda p: (p.why != "", p.relative)), step))
+
+
+def explain(found: Parity, step: str) -> str:
+    """Say in one sentence how a verdict came about."""
+    limit = TOLERANCES[found.kind]
+    head = f"step {step!r}: expected {found.candidate} to equal {found.reference} at batch {found.batch}"
+    if found.why:
+        return f"{head}, but output {found.worst!r} {found.why}; the step must not be used for this network"
+    allowed = [f"relative error {limit.relative:g}"] if math.isfinite(limit.relative) else []
+    allowed += [f"at least {limit.sqnr_db:g} dB"] if math.isfinite(limit.sqnr_db) else []
+    return (
+        f"{head} ({found.kind}: {', '.join(allowed)}), got relative error {found.relative:.2e} and "
+        f"{found.sqnr_db:.1f} dB, worst at output {found.worst!r}; the step must not be used for this network"
+    )
+
+
+def _tolerance(kind: str) -> Tolerance:
+    if kind not in TOLERANCES:
+        what = "kind of tolerance"
+        raise unknown_name(what, kind, TOLERANCES)
+    return TOLERANCES[kind]
+
+
+def _gap(reference: Array, candidate: Array | None) -> _Gap:
+    if candidate is None:
+        return _broken("is missing")
+    if reference.shape != candidate.shape:
+        return _broken(f"has shape {candidate.shape} instead of {reference.shape}")
+    if reference.dtype.kind in "biu" or candidate.dtype.kind in "biu":
+        return _exact_gap(reference, candidate)
+    return _float_gap(reference.astype(np.float64), candidate.astype(np.float64))
+
+
+def _exact_gap(reference: Array, candidate: Array) -> _Gap:
+    differ = int(np.count_nonzero(reference != candidate))
+    if differ:
+        return _broken(
+            f"differs in {differ} of {reference.size} {reference.dtype} values, which must be equal"
+        )
+    return _Gap(0.0, 0.0, math.inf)
+
+
+def _float_gap(reference: Array, candidate: Array) -> _Gap:
+    finite = np.isfinite(reference)
+    if not np.array_equal(reference[~finite], candidate[~finite], equal_nan=True):
+        return _broken("is finite where the reference is not, or the other way round")
+    if not np.isfinite(candidate[finite]).all():
+        return _broken("has NaN or infinite values where the reference has none")
+    if reference.size and not finite.any():
+        return _broken("has no finite value, so that nothing can be compared")
+    return _finite_gap(reference[finite], candidate[finite])
+
+
+def _finite_gap(reference: Array, candidate: Array) -> _Gap:
+    if not reference.size:
+        return _Gap(0.0, 0.0, math.inf)
+    error = np.abs(candidate - reference)
+    peak = float(np.abs(reference).max())
+    # A reference of zeros has no scale of its own: errors against it are taken as they are.
+    scale = peak if peak > 0 else 1.0
+    max_abs = float(error.max())
+    noise = float(np.mean((error / scale) ** 2))
+    signal = float(np.mean((reference / scale) ** 2)) if peak > 0 else 1.0
+    sqnr = 10 * (math.log10(signal) - math.log10(noise)) if noise > 0 else math.inf
+    return _Gap(max_abs, max_abs / scale, sqnr)
+
+
+def _broken(why: str) -> _Gap:
+    return _Gap(math.inf, math.inf, -math.inf, why)
+
+
+def _shape(spec: TensorSpec, batch: int, free: int) -> tuple[int, ...]:
+    sizes: Mapping[str, int] = {d: batch if d == "batch" else free for d in spec.shape if isinstance(d, str)}
+    return spec.concrete(**sizes)
+
+
+def _draw(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+    if dtype.kind in "biu":
+        # Small enough to index the smallest embedding table.
+        return random.integers(0, 2, shape).astype(dtype)
+    return random.standard_normal(shape).astype(dtype)
