@@ -6,8 +6,10 @@ Axis letters: B batch, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from ..errors import UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,16 +42,40 @@ class Preprocess:
     Pixels are scaled to 0..1, then normalised as ``(x - mean) / std`` per channel.
     """
 
-    size: tuple[int, int]
-    """Height and width in pixels."""
     mean: tuple[float, ...]
+    """One value for all channels, or one per channel."""
     std: tuple[float, ...]
-    mode: Literal["L", "RGB"] = "RGB"
+    size: tuple[int, int] | None = None
+    """Height and width in pixels; None means those of the network's input (see `fitted`)."""
+    mode: Literal["L", "RGB"] | None = None
+    """None means by the channels of the network's input (see `fitted`)."""
     resize: Literal["exact", "stretch", "crop"] = "crop"
     """``exact`` refuses other sizes, ``stretch`` ignores the aspect, ``crop`` takes the centre."""
     crop: float = 0.875
     """Share of the resized shorter side that the centre crop keeps."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
+
+    def fitted(self, spec: TensorSpec) -> Preprocess:
+        """Fill in size and mode from an input of shape (B, C, H, W), where they are not declared.
+
+        Raises:
+            UsageError: If the input is no picture, or one of its sizes is neither declared nor fixed.
+        """
+        channels, *size = spec.shape[1:] if len(spec.shape) == 4 else (None, None, None)
+        if channels not in (1, 3):
+            raise UsageError(
+                f"expected a picture input of shape (B, 1 or 3, H, W), got {spec.name!r} of shape {spec.shape}; "
+                "give an npz with one array per input instead"
+            )
+        fixed = tuple(s for s in size if isinstance(s, int))
+        if self.size is None and len(fixed) != 2:
+            raise UsageError(
+                f"expected fixed height and width, got {spec.name!r} of shape {spec.shape}; "
+                "declare the size in its preprocessing"
+            )
+        return replace(
+            self, size=self.size or (fixed[0], fixed[1]), mode=self.mode or ("L" if channels == 1 else "RGB")
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,259 @@
+"""The command line: one verb per function of this room; nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from .. import __version__
+from ..errors import FourfoldError
+from .console import Console
+
+if TYPE_CHECKING:
+    from .answers import Answer
+
+INTERRUPTED = 130
+
+Decorate = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fourfold")
+def cli() -> None:
+    """Take one model to verified, timed and reported artifacts for every device.
+
+    \b
+    Exit codes: 0 ok · 1 a gate said no · 2 usage · 3 load, export or compile failed
+                4 failed on the device · 5 device or SDK not here · 130 interrupted
+    """
+
+
+_PATH = click.Path(path_type=Path)
+_BUNDLES = click.argument("bundles", nargs=-1, required=True, type=_PATH)
+_DEVICES = click.option("--devices", type=_PATH, help="YAML rows laid over the shipped devices.")
+_SEED = click.option("--seed", default=0, show_default=True, help="Of everything drawn at random.")
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace what exists.")
+_OUTPUT: tuple[Decorate, ...] = (
+    click.option("--json", "as_json", is_flag=True, help="One document on stdout; logs stay on stderr."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and the answer."),
+    click.option("-v", "--verbose", is_flag=True, help="Show where an unexpected error happened."),
+)
+
+
+def _seconds(default: float) -> Decorate:
+    return click.option(
+        "--seconds",
+        type=click.FloatRange(min=0.1),
+        default=default,
+        show_default=True,
+        help="Least duration of a timing.",
+    )
+
+
+def _verb(*parameters: Decorate) -> Callable[[Callable[..., Answer]], None]:
+    """Register a function as the verb of its name, with these parameters and the common ones."""
+
+    def register(function: Callable[..., Answer]) -> None:
+        def run(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
+            answer = function(Console(quiet=quiet), **options)
+            click.echo(answer.json() if as_json else answer.text)
+            raise SystemExit(answer.exit_code)
+
+        for decorate in reversed((*parameters, *_OUTPUT)):
+            run = decorate(run)
+        cli.command(function.__name__, help=function.__doc__)(run)
+
+    return register
+
+
+@_verb()
+def models(console: Console) -> Answer:
+    """List the zoo: parameters, inputs, weights, paper, how each was checked."""
+    from . import answers
+    from .listing import models
+
+    return answers.table(models())
+
+
+@_verb(_DEVICES)
+def devices(console: Console, *, devices: Path | None) -> Answer:
+    """List the devices, and what is missing here for each."""
+    from . import answers
+    from .listing import devices as rows
+
+    return answers.table(rows(devices))
+
+
+@_verb(_DEVICES)
+def doctor(console: Console, *, devices: Path | None) -> Answer:
+    """Show this host, the installed engines, what each can do, and what is missing."""
+    from . import answers
+    from .listing import doctor
+
+    return answers.doctor(doctor(devices))
+
+
+@_verb(
+    click.argument("model"),
+    click.option("--device", required=True, help="A row of devices.yaml; see `fourfold devices`."),
+    click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32", show_default=True),
+    click.option("--data", type=_PATH, help="Calibration samples: a folder or zip of images, or an npz."),
+    click.option("--eval-data", type=_PATH, help="Labelled samples to score on: folder, zip or npz."),
+    click.option(
+        "--synthetic-calibration",
+        is_flag=True,
+        help="Calibrate on seeded noise; every report is marked.",
+    ),
+    click.option("--observer", help="How ranges are taken from calibration data; default minmax."),
+    click.option("--weights", type=_PATH, help="Trained weights: .safetensors or a plain torch checkpoint."),
+    click.option("--input-shape", help="C,H,W of a factory's input, without the batch."),
+    click.option("--mean", help="Per channel, of pixels scaled to 0..1; default 0."),
+    click.option("--std", help="Per channel, of pixels scaled to 0..1; default 1."),
+    click.option("--resize", type=click.Choice(["exact", "stretch", "crop"]), help="How pictures are fitted."),
+    click.option("-o", "--out", type=_PATH, default=Path("out"), show_default=True, help="Receives the bundle."),
+    click.option(
+        "--max-drop",
+        type=click.FloatRange(min=0),
+        default=1.0,
+        show_default=True,
+        help="Accuracy in points that may be lost.",
+    ),
+    _seconds(4.0),
+    _DEVICES,
+    _SEED,
+    _OVERWRITE,
+)
+def export(
+    console: Console,
+    *,
+    model: str,
+    device: str,
+    seconds: float,
+    max_drop: float,
+    input_shape: str | None,
+    mean: str | None,
+    std: str | None,
+    resize: str | None,
+    observer: str | None,
+    **options: Any,
+) -> Answer:
+    """Export MODEL for a device: fold, rewrite, quantize, compile, verify, time, report.
+
+    MODEL is a zoo name, pkg.module:factory, timm/NAME, or the path of a .onnx file. A factory is your own
+    code and is run.
+    """
+    from . import answers, options as parse
+    from .deploy import deploy
+    from .examine import Budget
+
+    bundle = deploy(
+        model,
+        device,
+        input_shape=parse.shape(input_shape),
+        preprocess=parse.preprocess(mean=mean, std=std, resize=resize),
+        scheme=parse.scheme(observer),
+        budget=Budget(seconds=seconds, max_drop=max_drop),
+        command=shlex.join(["fourfold", *sys.argv[1:]]),
+        narrator=console,
+        **options,
+    )
+    return answers.bundle(bundle)
+
+
+@_verb(click.argument("bundle", type=_PATH))
+def verify(console: Console, *, bundle: Path) -> Answer:
+    """Check a bundle's hashes and golden answers, without torch and without the source model."""
+    from . import answers
+    from .verify import verify
+
+    return answers.verification(verify(bundle, narrator=console))
+
+
+@_verb(_BUNDLES, _seconds(4.0), click.option("--save", is_flag=True, help="Write it into the bundle."), _SEED)
+def bench(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Answer:
+    """Time bundles on their device, each by itself; rank them with compare."""
+    from . import answers
+    from .bench import bench
+
+    return answers.timings(bench(bundles, narrator=console, **options))
+
+
+@_verb(
+    _BUNDLES,
+    _seconds(6.0),
+    click.option(
+        "--margin",
+        type=click.FloatRange(min=0, max=1),
+        default=0.02,
+        show_default=True,
+        help="Relative difference that counts as none.",
+    ),
+    _SEED,
+)
+def compare(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Answer:
+    """Compare bundles with the first one: interleaved, paired, with intervals and a verdict."""
+    from . import answers
+    from .compare import compare
+
+    return answers.comparisons(compare(bundles, narrator=console, **options))
+
+
+@_verb(
+    _BUNDLES,
+    click.option("-o", "--out", type=_PATH, default=Path("report.html"), show_default=True, help="The page."),
+    click.option("--compare", "compared", is_flag=True, help="Also time them interleaved against the first."),
+    _seconds(6.0),
+    _OVERWRITE,
+)
+def report(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Answer:
+    """Put bundles side by side on one self-contained page."""
+    from . import answers
+    from .report import report
+
+    return answers.written(report(bundles, narrator=console, **options))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process with the exit code of what happened."""
+    signal.signal(signal.SIGTERM, _stop)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console()
+    try:
+        cli.main(args=given, prog_name="fourfold", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        console.error("interrupted; nothing half-made was left behind")
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        console.error(error.format_message())
+        sys.exit(error.exit_code)
+    except FourfoldError as error:
+        console.error(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        sys.exit(_unexpected(console, error, verbose="-v" in given or "--verbose" in given))
+    sys.exit(0)
+
+
+def _unexpected(console: Console, error: Exception, *, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        console.error("expected room to write, got a full disk; free some space and run it again")
+    else:
+        where = "" if verbose else "; run it again with -v to see where"
+        console.error(f"unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}")
+    return FourfoldError.exit_code
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """Turn a polite kill into the interruption that every step cleans up after."""
+    raise KeyboardInterrupt
