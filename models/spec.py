@@ -64,7 +64,7 @@ class Preprocess:
         channels, *size = spec.shape[1:] if len(spec.shape) == 4 else (None, None, None)
         if channels not in (1, 3):
             raise UsageError(
-                f"expected a picture input of shape (B, 1 or 3, H, W), got {spec.name!r} of shape {spec.shape}; "
+                f"expected a picture of shape (B, 1 or 3, H, W), got {spec.name!r} of shape {spec.shape}; "
                 "give an npz with one array per input instead"
             )
         fixed = tuple(s for s in size if isinstance(s, int))
