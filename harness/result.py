@@ -28,6 +28,8 @@ class Host:
     governor: str | None = None
     load: float | None = None
     """One-minute load average when timing began."""
+    logical_cores: int | None = None
+    """Cores as the system counts them; more than ``cores`` (the physical ones) with hyper-threading."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Latency:
     host: Host
     started: str
     """UTC time, ISO 8601."""
+    bursts: tuple[int, ...] = ()
+    """How many of the samples each burst took; there were pauses between bursts. Empty: one burst."""
 
 
 @dataclass(frozen=True)
