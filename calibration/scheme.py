@@ -19,8 +19,14 @@ class QdqStyle:
     """True writes the bias as int32 with a DequantizeLinear; False leaves it in float."""
     operators: frozenset[str]
     """ONNX operators that become integer kernels when wrapped in Q/DQ."""
+    outputs: frozenset[str] = frozenset()
+    """Those of ``operators`` whose integer kernel also needs its answer quantized."""
+    activation_products: bool = False
+    """True also quantizes a MatMul of two activations, as attention has."""
     float_activations: frozenset[str] = frozenset()
     """Operators next to which int8 was measured to slow the network down."""
+    pays_from: int = 0
+    """Multiplications per output value from which a node is quantized even next to those."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +39,11 @@ class QuantScheme:
     max_samples: int = 256
     batch: int = 16
     """Samples per collection step; memory is bounded by this, never by ``max_samples``."""
+    reduce_range: bool = False
+    """True keeps weights to 7 bits: without VNNI a CPU adds two u8*s8 products in 16 bits, which overflow."""
+    keep_first: bool = False
+    """True leaves the first layer with weights in float."""
+    keep_last: bool = False
+    """True leaves the last layer with weights in float."""
+    keep: frozenset[str] = frozenset()
+    """Names of nodes, or of their first output, that stay in float."""
