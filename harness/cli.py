@@ -29,7 +29,7 @@ Decorate = Callable[[Callable[..., Any]], Callable[..., Any]]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fourfold")
 def cli() -> None:
-    """Take one model to verified, timed and reported artifacts for every device.
+    r"""Take one model to verified, timed and reported artifacts for every device.
 
     \b
     Exit codes: 0 ok · 1 a gate said no · 2 usage · 3 load, export or compile failed
@@ -114,12 +114,14 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
         help="Calibrate on seeded noise; every report is marked.",
     ),
     click.option("--observer", help="How ranges are taken from calibration data; default minmax."),
-    click.option("--weights", type=_PATH, help="Trained weights: .safetensors or a plain torch checkpoint."),
+    click.option("--weights", type=_PATH, help="Trained weights: .safetensors or a torch checkpoint."),
     click.option("--input-shape", help="C,H,W of a factory's input, without the batch."),
     click.option("--mean", help="Per channel, of pixels scaled to 0..1; default 0."),
     click.option("--std", help="Per channel, of pixels scaled to 0..1; default 1."),
-    click.option("--resize", type=click.Choice(["exact", "stretch", "crop"]), help="How pictures are fitted."),
-    click.option("-o", "--out", type=_PATH, default=Path("out"), show_default=True, help="Receives the bundle."),
+    click.option(
+        "--resize", type=click.Choice(["exact", "stretch", "crop"]), help="How a picture is fitted."
+    ),
+    click.option("-o", "--out", type=_PATH, default=Path("out"), show_default=True, help="For the bundle."),
     click.option(
         "--max-drop",
         type=click.FloatRange(min=0),
@@ -151,7 +153,8 @@ def export(
     MODEL is a zoo name, pkg.module:factory, timm/NAME, or the path of a .onnx file. A factory is your own
     code and is run.
     """
-    from . import answers, options as parse
+    from . import answers
+    from . import options as parse
     from .deploy import deploy
     from .examine import Budget
 
@@ -250,7 +253,8 @@ def _unexpected(console: Console, error: Exception, *, verbose: bool) -> int:
         console.error("expected room to write, got a full disk; free some space and run it again")
     else:
         where = "" if verbose else "; run it again with -v to see where"
-        console.error(f"unexpected {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}")
+        first = str(error).partition("\n")[0]
+        console.error(f"unexpected {type(error).__name__}: {first}{where}")
     return FourfoldError.exit_code
 
 

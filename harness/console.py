@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 HEARTBEAT_SECONDS = 10.0
@@ -19,19 +19,13 @@ HEARTBEAT_SECONDS = 10.0
 class Narrator(Protocol):
     """Is told what is going on."""
 
-    def stage(self, text: str) -> _Stage:
+    def stage(self, text: str) -> AbstractContextManager[None]:
         """Announce a stage; the context ends with it."""
         ...
 
     def note(self, text: str) -> None:
         """Say one thing that a person should know."""
         ...
-
-
-class _Stage(Protocol):
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> bool | None: ...
 
 
 class Silent:

@@ -52,7 +52,7 @@ def scheme(observer: str | None) -> QuantScheme:
     if observer is None:
         return QuantScheme()
     if observer not in OBSERVERS:
-        raise unknown_name("observer", observer, OBSERVERS)
+        raise unknown_name(kind="observer", name=observer, known=OBSERVERS)
     return QuantScheme(observer=observer)
 
 

@@ -1,0 +1,147 @@
+"""The walk: from a model's name to a verified, timed and reported bundle for one device.
+
+::
+
+    name, device -> source -> module -> folded -> Exported -> rewritten -> quantized -> compiled -> bundle
+
+Read `deploy` aloud; every line of it takes the value before and returns a new one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..calibration.scheme import QuantScheme
+from ..errors import UnavailableError, UsageError
+from ..export.artifact import Precision
+from ..models.sources import resolve
+from ..models.spec import Preprocess
+from ..runtimes.device import Device, get_device
+from ..runtimes.engines import runtime_for
+from ..runtimes.runtime import Runtime
+from .account import account
+from .bundle import COMPILED, Bundle
+from .console import Narrator, Silent
+from .examine import Budget, examine
+from .materials import gather
+from .new_bundle import check_free, new_bundle
+from .origin import declared_inputs, trace
+from .steps import quantized, rewritten
+from .write_bundle import write_bundle
+
+
+def deploy(
+    model: str,
+    device: str,
+    *,
+    precision: Precision = "fp32",
+    out: Path = Path("out"),
+    data: Path | None = None,
+    eval_data: Path | None = None,
+    synthetic_calibration: bool = False,
+    weights: Path | None = None,
+    input_shape: tuple[int, ...] | None = None,
+    preprocess: Preprocess | None = None,
+    scheme: QuantScheme | None = None,
+    devices: Path | None = None,
+    budget: Budget | None = None,
+    overwrite: bool = False,
+    seed: int = 0,
+    command: str = "",
+    narrator: Narrator | None = None,
+) -> Bundle:
+    """Export ``model`` for ``device`` and leave a verified, timed and reported bundle.
+
+    Args:
+        model: A zoo name, ``pkg.module:factory``, ``timm/NAME``, or the path of a ``.onnx`` file.
+        device: A row of devices.yaml.
+        precision: ``fp32`` or ``int8``.
+        out: Folder that receives the bundle ``MODEL@DEVICE-PRECISION``.
+        data: Calibration samples: a folder or zip of images, or an npz. Default: the model's shipped data.
+        eval_data: Labelled samples to score on. Default: the model's shipped data.
+        synthetic_calibration: Calibrate on seeded noise, which watermarks the report.
+        weights: Trained weights to load instead of the shipped ones.
+        input_shape: Shape of a factory's input without the batch, for example (3, 224, 224).
+        preprocess: How pictures become inputs, where the model does not declare it.
+        scheme: Choices of quantization.
+        devices: A YAML file of rows laid over the shipped ones.
+        budget: How long to measure, and which accuracy loss fails the gate.
+        overwrite: Replace an existing bundle.
+        seed: Of random inputs, random weights and drawn samples.
+        command: What the user typed, for the manifest.
+        narrator: Is told of every stage.
+
+    Returns:
+        The bundle. Its report's ``ok`` is False when a gate said no.
+
+    Raises:
+        UsageError: If a name, option or sample is wrong.
+        BuildError: If the model cannot be loaded, exported, rewritten, quantized or compiled.
+        VerdictError: If a step changed what the network computes.
+        UnavailableError: If the device or its engine is not available here.
+    """
+    say = narrator or Silent()
+    target = get_device(device, devices)
+    runtime = engine_for(target, precision)
+    source = resolve(model, input_shape=input_shape, preprocess=preprocess)
+    title = f"{source.name}@{target.name}-{precision}"
+    check_free(out, title, overwrite=overwrite)
+    materials = gather(
+        source,
+        declared_inputs(source),
+        precision,
+        data=data,
+        eval_data=eval_data,
+        synthetic=synthetic_calibration,
+        scheme=scheme or QuantScheme(),
+        seed=seed,
+    )
+    with new_bundle(out, title, overwrite=overwrite) as folder:
+        origin = trace(source, runtime, weights=weights, seed=seed, narrator=say)
+        exported = rewritten(origin, runtime, materials, seed=seed, narrator=say)
+        if precision == "int8":
+            exported = quantized(exported, materials, runtime, target, narrator=say)
+        with say.stage(f"compiling with {runtime.name}"):
+            (folder / COMPILED).mkdir()
+            compiled = runtime.compile(exported, target, folder / COMPILED)
+        with runtime.open(compiled, target) as session:
+            findings = examine(
+                session,
+                exported,
+                origin=origin,
+                materials=materials,
+                device=target,
+                budget=budget or Budget(),
+                seed=seed,
+                narrator=say,
+            )
+        report = account(exported, origin, materials, findings, target, runtime, command=command, seed=seed)
+        write_bundle(
+            folder,
+            exported,
+            compiled,
+            report,
+            device=target,
+            latency=findings.latency,
+            preprocess=origin.preprocess,
+            labels=origin.labels,
+        )
+    return Bundle.load(out / title)
+
+
+def engine_for(device: Device, precision: Precision) -> Runtime:
+    """Find the engine of a device, ready to compile in this precision.
+
+    Raises:
+        UnavailableError: If the engine is not built, or something it needs is missing here.
+        UsageError: If the engine does not take the precision.
+    """
+    runtime = runtime_for(device)
+    if precision not in runtime.capabilities.precisions:
+        raise UsageError(
+            f"expected a precision that {runtime.name} takes ({', '.join(runtime.capabilities.precisions)}), "
+            f"got {precision}"
+        )
+    if reason := runtime.missing(device):
+        raise UnavailableError(f"{device.name}: {reason}")
+    return runtime

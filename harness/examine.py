@@ -1,0 +1,199 @@
+"""After compiling: is it right, how good is it, how fast is it, and what really ran?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from ..calibration.samples import Samples
+from ..export.artifact import Array, Exported, Feed, Golden, Precision, Run
+from ..export.parity import Parity, check, parity
+from ..runtimes.device import Device
+from ..runtimes.reference import evaluate
+from ..runtimes.runtime import Executed, Session
+from .accuracy import logits_of, paired_accuracy
+from .console import Narrator
+from .latency import measure
+from .materials import Materials
+from .origin import Origin
+from .result import Accuracy, Latency, Verdict
+
+GOLDEN_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to measure, and how much may be lost."""
+
+    seconds: float = 4.0
+    """Of timing, after the warm-up."""
+    max_drop: float = 1.0
+    """Accuracy in points that an artifact may lose, if the loss is significant at all."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an opened artifact showed."""
+
+    parity: tuple[Parity, ...]
+    accuracy: Accuracy | None
+    accuracy_note: str
+    latency: Latency | None
+    latency_note: str
+    executed: tuple[Executed, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+def examine(
+    session: Session,
+    exported: Exported,
+    *,
+    origin: Origin,
+    materials: Materials,
+    device: Device,
+    budget: Budget,
+    seed: int,
+    narrator: Narrator,
+) -> Findings:
+    """Check, score and time one opened artifact.
+
+    Args:
+        session: The artifact, opened on the device (or on this host in its stead).
+        exported: The graph it was compiled from; its golden answers are the source model's.
+        origin: The source model.
+        materials: Samples to score on.
+        device: The device asked for; only there is a latency measured.
+        budget: How long to measure, and how much may be lost.
+        seed: Of the fresh inputs.
+        narrator: Is told of every stage.
+    """
+    with narrator.stage("checking the compiled network"):
+        checked = _fresh(session, exported, origin, seed) + against_golden(
+            session.run, exported.model, exported.golden, exported.precision
+        )
+    accuracy = None
+    if materials.evaluation is not None:
+        with narrator.stage(f"scoring {materials.evaluation.count} samples"):
+            accuracy = score(session.run, origin.reference, materials.evaluation, exported)
+    latency, latency_note = None, device.elsewhere() or ""
+    if not latency_note:
+        with narrator.stage("timing"):
+            latency = time_session(session, exported.golden.inputs, device, seconds=budget.seconds)
+    executed = session.executed()
+    verdicts = (
+        parity_verdict(checked),
+        executed_verdict(executed, exported.precision),
+        *([] if accuracy is None else [accuracy_verdict(accuracy, budget.max_drop)]),
+    )
+    return Findings(checked, accuracy, materials.note, latency, latency_note, executed, verdicts)
+
+
+def golden_samples(exported: Exported, samples: Samples | None, reference: Run) -> Golden:
+    """Replace random golden inputs by real samples, where there are some, with the source model's answers."""
+    if samples is None:
+        return exported.golden
+    batch = next(iter(exported.golden.inputs.values())).shape[0] if fixed_batch(exported) else GOLDEN_SAMPLES
+    feed = next(iter(samples.batches(batch)))
+    return Golden(inputs=feed, outputs=reference(feed))
+
+
+def fixed_batch(exported: Exported) -> int | None:
+    """Give the batch size that the graph insists on, or None when it is free."""
+    size = exported.inputs[0].shape[0] if exported.inputs[0].shape else 1
+    return size if isinstance(size, int) else None
+
+
+def _fresh(session: Session, exported: Exported, origin: Origin, seed: int) -> tuple[Parity, ...]:
+    """Compare with the source on inputs nobody has seen; int8 is compared on real samples only."""
+    if exported.precision == "int8":
+        return ()
+    fixed = fixed_batch(exported)
+    return check(
+        "fp32",
+        origin.reference,
+        session.run,
+        exported.inputs,
+        names=(origin.reference_name, "compiled"),
+        batches=(fixed,) if fixed else (1, 3),
+        seed=seed,
+    )
+
+
+def against_golden(run: Run, model: ir.Model, golden: Golden, precision: Precision) -> tuple[Parity, ...]:
+    """Compare an artifact with the golden answers; needs neither torch nor the source model.
+
+    An int8 artifact is compared twice: tightly with its own graph in the reference evaluator (did the engine
+    run what was written?), and loosely with the float answers (is the quantization sound?).
+    """
+    answers = run(golden.inputs)
+    batch = next(iter(golden.inputs.values())).shape[0]
+    float_names = ("float model", "compiled")
+    if precision == "fp32":
+        return (parity("fp32", golden.outputs, answers, names=float_names, batch=batch),)
+    written = evaluate(model)(golden.inputs)
+    return (
+        parity("int8-engine", written, answers, names=("int8 graph", "compiled"), batch=batch),
+        parity("int8", golden.outputs, answers, names=float_names, batch=batch),
+    )
+
+
+def score(run: Run, reference: Run, samples: Samples, exported: Exported) -> Accuracy:
+    """Score an artifact and the source model on the same labelled samples."""
+    labels = samples.labels
+    assert labels is not None, "evaluation samples are labelled"
+    output, batch = exported.outputs[0].name, fixed_batch(exported) or 32
+    return paired_accuracy(
+        logits_of(run, samples, output=output, batch=batch),
+        logits_of(reference, samples, output=output, batch=batch),
+        labels,
+        samples.source,
+    )
+
+
+def time_session(session: Session, golden: Feed, device: Device, *, seconds: float) -> Latency:
+    """Time single calls on one real sample."""
+    feed = first_sample(golden)
+    return measure(lambda: session.run(feed), min_seconds=seconds, batch=1, threads=device.threads)
+
+
+def first_sample(feed: Feed) -> Mapping[str, Array]:
+    """Cut a batch to its first sample."""
+    return {name: array[:1] for name, array in feed.items()}
+
+
+def parity_verdict(checked: tuple[Parity, ...]) -> Verdict:
+    """Say whether every comparison was within its tolerance."""
+    bad = [p for p in checked if not p.ok]
+    if bad:
+        p = bad[0]
+        return Verdict(
+            "parity",
+            False,
+            f"{p.candidate} differs from {p.reference} in {p.worst!r}: relative error {p.relative:.2g}, "
+            f"{p.sqnr_db:.1f} dB ({p.kind}, batch {p.batch})",
+        )
+    worst = min(checked, key=lambda p: p.sqnr_db)
+    return Verdict("parity", True, f"equal within the table; lowest is {worst.sqnr_db:.1f} dB ({worst.kind})")
+
+
+def executed_verdict(executed: tuple[Executed, ...], precision: Precision) -> Verdict:
+    """Compare what ran with what was asked."""
+    shares: dict[str, float] = {}
+    for part in executed:
+        shares[part.precision] = shares.get(part.precision, 0.0) + part.share
+    what = ", ".join(f"{share:.0%} {name}" for name, share in sorted(shares.items()))
+    allowed = {"fp32"} if precision == "fp32" else {"fp32", "int8"}
+    if strange := set(shares) - allowed:
+        return Verdict("executed", False, f"asked for {precision}, but {min(strange)} ran as well: {what}")
+    if precision == "int8" and "int8" not in shares:
+        return Verdict("executed", False, f"asked for int8, but no integer kernel ran: {what}")
+    return Verdict("executed", True, f"ran as asked: {what} of the nodes")
+
+
+def accuracy_verdict(accuracy: Accuracy, max_drop: float) -> Verdict:
+    """Fail only a loss that is both significant and larger than what may be lost."""
+    drop = 100 * (accuracy.float_correct - accuracy.correct) / accuracy.n
+    bad = drop > max_drop and accuracy.p_value < 0.05
+    return Verdict("accuracy", not bad, accuracy.verdict)

@@ -1,0 +1,131 @@
+"""Where a walk starts: the source as one ONNX graph, and the source itself to be checked against."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UsageError
+from ..export.artifact import Exported, Run, Step
+from ..models.sources import OnnxFile
+from ..models.spec import ModelSpec, Preprocess, TensorSpec
+from ..runtimes.reference import evaluate
+from ..runtimes.runtime import Runtime
+from .console import Narrator
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source model in two forms: the graph that will be changed, and the truth that will not."""
+
+    exported: Exported
+    reference: Run
+    """The model as it came: the unfolded torch module, or the user's graph as written."""
+    reference_name: str
+    facts: Mapping[str, str]
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def trace(
+    source: ModelSpec | OnnxFile, runtime: Runtime, *, weights: Path | None, seed: int, narrator: Narrator
+) -> Origin:
+    """Bring a source to one ONNX graph in the opset that the engine reads.
+
+    Raises:
+        UsageError: If weights are given for an ONNX file, which carries its own.
+        BuildError: If the model cannot be built, loaded or exported.
+        VerdictError: If folding or exporting changed what it computes.
+    """
+    if isinstance(source, OnnxFile):
+        if weights is not None:
+            raise UsageError(f"expected no --weights for {source.name}.onnx, which carries its own")
+        return _from_onnx(source, runtime, seed=seed, narrator=narrator)
+    return _from_module(source, runtime, weights=weights, seed=seed, narrator=narrator)
+
+
+def declared_inputs(source: ModelSpec | OnnxFile) -> tuple[TensorSpec, ...]:
+    """Give the inputs of a source before anything long is done with it.
+
+    Raises:
+        BuildError: If an ONNX file cannot be read.
+    """
+    if isinstance(source, OnnxFile):
+        from ..export.load_onnx import read_inputs
+
+        return read_inputs(source.path)
+    return source.inputs
+
+
+def _from_onnx(source: OnnxFile, runtime: Runtime, *, seed: int, narrator: Narrator) -> Origin:
+    from ..export.load_onnx import load_onnx
+
+    with narrator.stage(f"reading {source.path.name}"):
+        exported = load_onnx(source.path, opset=runtime.capabilities.opset, evaluate=evaluate, seed=seed)
+    return Origin(
+        exported,
+        reference=evaluate(exported.model),
+        reference_name="source ONNX",
+        facts={"source": source.path.name},
+        preprocess=source.preprocess,
+        labels=source.labels,
+    )
+
+
+def _from_module(
+    spec: ModelSpec, runtime: Runtime, *, weights: Path | None, seed: int, narrator: Narrator
+) -> Origin:
+    from ..export.reparam import reparameterize
+    from ..export.to_onnx import to_onnx
+    from ..export.torch_run import torch_run
+    from ..models.weights import build_model
+
+    with narrator.stage(f"building {spec.name}"):
+        started = time.perf_counter()
+        module = build_model(spec, weights=weights, seed=seed)
+        params = sum(p.numel() for p in module.parameters())
+        built = Step("build", f"{params:,} parameters", seconds=time.perf_counter() - started)
+    with narrator.stage("folding"):
+        folded, step = reparameterize(module, spec.inputs, seed=seed)
+    with narrator.stage("exporting to ONNX"):
+        exported = to_onnx(
+            folded,
+            spec.name,
+            spec.inputs,
+            spec.outputs,
+            opset=runtime.capabilities.opset,
+            evaluate=evaluate,
+            history=(built, step),
+            seed=seed,
+        )
+    trained = _weights_named(spec, weights)
+    return Origin(
+        exported,
+        reference=torch_run(module, spec.inputs, spec.outputs),
+        reference_name="torch",
+        facts=_facts(spec, params, trained),
+        preprocess=spec.preprocess,
+        labels=spec.labels,
+        warnings=() if trained else (f"Random weights (seed {seed}): {spec.name} was not trained.",),
+    )
+
+
+def _weights_named(spec: ModelSpec, weights: Path | None) -> str | None:
+    if weights is not None:
+        return weights.name
+    return f"{spec.weights} (shipped)" if spec.weights else None
+
+
+def _facts(spec: ModelSpec, params: int, trained: str | None) -> Mapping[str, str]:
+    facts = {
+        "parameters": f"{params:,}",
+        "weights": trained or "random",
+        "paper": spec.paper,
+        "licence of the public code": spec.licence,
+        "checked": spec.checked,
+        "data set": spec.dataset or "",
+    }
+    return {name: value for name, value in facts.items() if value}

@@ -1,0 +1,49 @@
+"""The two steps of the walk that change the graph: rewriting, and quantizing on real samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..calibration.collect import collect
+from ..calibration.qdq import quantize
+from ..export.artifact import Exported
+from ..export.passes import COMMON, rewrite
+from ..runtimes.device import Device
+from ..runtimes.reference import evaluate
+from ..runtimes.runtime import Runtime
+from .console import Narrator
+from .examine import golden_samples
+from .materials import Materials
+from .origin import Origin
+
+
+def rewritten(
+    origin: Origin, runtime: Runtime, materials: Materials, *, seed: int, narrator: Narrator
+) -> Exported:
+    """Rewrite the graph for the engine; the golden inputs become real samples where there are some.
+
+    Raises:
+        VerdictError: If a rewrite changed what the network computes.
+    """
+    with narrator.stage("rewriting the graph"):
+        exported = rewrite(origin.exported, COMMON + runtime.passes, evaluate=evaluate, seed=seed)
+    samples = materials.evaluation or materials.calibration
+    return replace(exported, golden=golden_samples(exported, samples, origin.reference))
+
+
+def quantized(
+    exported: Exported, materials: Materials, runtime: Runtime, device: Device, *, narrator: Narrator
+) -> Exported:
+    """See the calibration samples once, then write Q/DQ in the engine's style.
+
+    Raises:
+        UsageError: If the samples do not fit the network.
+        VerdictError: If the quantized graph no longer resembles the float one.
+    """
+    samples, style = materials.calibration, runtime.capabilities.qdq
+    assert samples is not None, "int8 always has calibration samples"
+    assert style is not None, "an engine that takes int8 has a style"
+    with narrator.stage(f"calibrating on {samples.count} samples"):
+        ranges = collect(exported, samples, materials.scheme, evaluate=evaluate)
+    with narrator.stage(f"quantizing ({style.name})"):
+        return quantize(exported, ranges, style, materials.scheme, evaluate=evaluate)

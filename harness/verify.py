@@ -1,0 +1,57 @@
+"""``verify``: a bundle checks itself on the device, with no torch and no source model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from ..export.parity import Parity
+from ..runtimes.runtime import Executed
+from .console import Narrator, Silent
+from .examine import against_golden, executed_verdict, parity_verdict
+from .opened import opened
+from .result import Verdict
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a bundle said about itself."""
+
+    title: str
+    parity: tuple[Parity, ...]
+    executed: tuple[Executed, ...]
+    verdicts: tuple[Verdict, ...]
+    emulated: str | None
+    """Why another machine stood in for the device; None on the device itself."""
+
+    @property
+    def ok(self) -> bool:
+        """True when every gate said yes."""
+        return all(v.ok for v in self.verdicts)
+
+
+def verify(bundle: Path, *, narrator: Narrator | None = None) -> Verification:
+    """Check every file's hash, run the golden inputs, and compare with the golden answers.
+
+    Args:
+        bundle: Folder of the bundle.
+        narrator: Is told of every stage.
+
+    Raises:
+        UsageError: If the folder is not a whole, untouched bundle.
+        UnavailableError: If the engine is not here.
+        RunError: If the device fails.
+    """
+    say = narrator or Silent()
+    with say.stage(f"verifying {bundle.name}"), opened(bundle, on_device=False) as (b, session):
+        checked = against_golden(session.run, ir.load(b.model), b.golden, b.precision)
+        executed = session.executed()
+        return Verification(
+            b.title,
+            checked,
+            executed,
+            (parity_verdict(checked), executed_verdict(executed, b.precision)),
+            b.device.elsewhere(),
+        )
