@@ -1,0 +1,136 @@
+"""Ordered rewrites of the graph: each is an onnx_ir pass, and each that changed something is proven.
+
+To add a rewrite: one file in ``rules/``, one line in ``PASSES``, and one in ``COMMON`` when it pays on every
+engine; otherwise the runtime that profits names it in its ``passes``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
+
+import onnx_ir as ir
+import onnx_ir.passes.common as library
+
+from ..errors import BuildError, unknown_name
+from .artifact import Evaluator, Exported, Feed, Refusal, Step
+from .parity import Parity, batch_sizes, fresh_inputs, parity, require
+from .rules.fold_batch_norm import FoldBatchNorm
+from .rules.tidy import fold_constants, simplify, tidy
+
+Factory = Callable[[], ir.passes.PassBase]
+
+PASSES: dict[str, Factory] = {
+    "fold_constants": fold_constants,
+    "simplify": simplify,
+    "fold_batch_norm": FoldBatchNorm,
+    "tidy": tidy,
+}
+"""Every rewrite by name."""
+
+COMMON: tuple[str, ...] = (
+    # Constants first: the folds below only see weights that are constants.
+    "fold_constants",
+    "simplify",
+    "fold_batch_norm",
+    # Last: removes what the rules left unread.
+    "tidy",
+)
+"""What every graph goes through, in this order."""
+
+_BATCHES = (1, 3)
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A pass that counts what it changed and says why it left a place alone."""
+
+    changed: int
+    refusals: tuple[Refusal, ...]
+
+
+def rewrite(exported: Exported, names: tuple[str, ...], *, evaluate: Evaluator, seed: int = 0) -> Exported:
+    """Apply rewrites in order, each on a copy, each proven on fresh inputs at two batch sizes.
+
+    Args:
+        exported: The graph to rewrite; it stays as it is.
+        names: Of the rewrites, usually ``COMMON`` and what the runtime adds.
+        evaluate: Runs a graph as it is written.
+        seed: Of the inputs.
+
+    Returns:
+        The rewritten graph, with one step in the history for every rewrite.
+
+    Raises:
+        UsageError: If a name is not known.
+        BuildError: If a rewrite cannot be applied.
+        VerdictError: If a rewrite changed what the network computes.
+    """
+    factories = [(name, _factory(name)) for name in names]
+    proof = _Proof(exported, evaluate, seed)
+    for name, factory in factories:
+        exported = _apply(exported, name, factory(), proof)
+    return exported
+
+
+def _apply(exported: Exported, name: str, rule: ir.passes.PassBase, proof: _Proof) -> Exported:
+    start = time.perf_counter()
+    before = exported.model.graph.num_nodes()
+    model, modified = _run(rule, name, exported.model.clone())
+    after = model.graph.num_nodes()
+    changed = rule.changed if isinstance(rule, Explains) else max(before - after, int(modified))
+    step = Step(
+        name=f"rewrite: {name}",
+        detail=f"{changed} places, {before} to {after} nodes" if modified else "nothing to do",
+        changed=changed,
+        nodes=after,
+        refusals=rule.refusals if isinstance(rule, Explains) else (),
+        parity=proof.check(model, name) if modified else (),
+        seconds=time.perf_counter() - start,
+    )
+    # A pass that changed nothing hands on the graph that was proven last.
+    return exported.after(step, model if modified else exported.model)
+
+
+def _run(rule: ir.passes.PassBase, name: str, model: ir.Model) -> tuple[ir.Model, bool]:
+    try:
+        result = rule(model)
+        if result.modified:
+            # Rules read shapes, so each one finds them fresh.
+            library.ShapeInferencePass(check_type=False, strict_mode=False)(result.model)
+    except Exception as error:
+        message = f"expected rewrite {name!r} to apply or to decline, got {type(error).__name__}: {error}"
+        raise BuildError(message) from error
+    return result.model, result.modified
+
+
+def _factory(name: str) -> Factory:
+    if name not in PASSES:
+        kind = "rewrite"
+        raise unknown_name(kind, name, PASSES)
+    return PASSES[name]
+
+
+class _Proof:
+    """The answers of the graph before the next rewrite, on inputs that no other step has seen."""
+
+    def __init__(self, exported: Exported, evaluate: Evaluator, seed: int) -> None:
+        batches = batch_sizes(exported.inputs, _BATCHES)
+        self._evaluate = evaluate
+        self._feeds = {b: fresh_inputs(exported.inputs, batch=b, seed=seed + 7 * b) for b in batches}
+        self._answers = self._ask(exported.model)
+
+    def check(self, model: ir.Model, name: str) -> tuple[Parity, ...]:
+        answers = self._ask(model)
+        found = tuple(
+            parity("fp32", self._answers[b], answers[b], names=("graph before", "graph after"), batch=b)
+            for b in self._feeds
+        )
+        require(found, f"rewrite: {name}")
+        self._answers = answers
+        return found
+
+    def _ask(self, model: ir.Model) -> Mapping[int, Feed]:
+        run = self._evaluate(model)
+        return {batch: run(feed) for batch, feed in self._feeds.items()}
