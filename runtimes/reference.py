@@ -5,9 +5,15 @@ It answers "what does this graph say", independently of what an engine makes of 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
+import numpy as np
 import onnx_ir as ir
 
+from ..errors import BuildError
 from ..export.artifact import Feed, Run
+from .sessions import reason
 
 
 def evaluate(model: ir.Model) -> Run:
@@ -17,20 +23,36 @@ def evaluate(model: ir.Model) -> Run:
         model: The graph; weights inside, at most 2 GB.
 
     Returns:
-        A function from inputs by name to outputs by name.
-    """
-    import onnxruntime as ort
+        A function from inputs by name to outputs by name, in new arrays.
 
+    Raises:
+        BuildError: If the graph is not valid ONNX; the function raises it too, for inputs it does not take.
+    """
+    name = model.graph.name or "the graph"
+    try:
+        session = _session(ir.to_proto(model).SerializeToString())
+    except Exception as error:  # the engine's own exceptions share no base class
+        message = f"expected {name} to be valid ONNX, got: {reason(error)}; mend the step that wrote it"
+        raise BuildError(message) from error
+    names: list[str] = [output.name for output in session.get_outputs()]
+
+    def run(feed: Feed) -> Feed:
+        try:
+            answers = session.run(names, dict(feed))
+        except Exception as error:
+            message = f"expected {name} to evaluate, got: {reason(error)}; mend the step that wrote it"
+            raise BuildError(message) from error
+        return {key: np.asarray(answer) for key, answer in zip(names, answers, strict=True)}
+
+    return run
+
+
+def _session(data: bytes) -> Any:
+    """Make an ``onnxruntime.InferenceSession``; the package has no types of its own."""
+    ort: Any = import_module("onnxruntime")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [output.name for output in session.get_outputs()]
-
-    def run(feed: Feed) -> Feed:
-        return dict(zip(names, session.run(names, dict(feed)), strict=True))
-
-    return run
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

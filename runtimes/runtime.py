@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from ..calibration.scheme import QdqStyle
 from ..export.artifact import Exported, Feed, Precision
@@ -25,6 +25,7 @@ class Capabilities:
     """Lowest and highest opset that was seen to run right."""
     precisions: tuple[Precision, ...]
     qdq: QdqStyle | None
+    """How int8 is written into graphs for this engine; None where it has no int8."""
     control_flow: Mapping[str, Support]
     """Support for If, Loop and Scan."""
     attention: Support
@@ -32,6 +33,12 @@ class Capabilities:
     dynamic_shapes: Support
     notes: Mapping[str, str] = field(default_factory=dict[str, str])
     """The reason behind every ``partly`` and ``no``, by capability."""
+    qdq_by_arch: Mapping[str, QdqStyle] = field(default_factory=dict[str, QdqStyle])
+    """Processor architectures on which the engine's int8 kernels want another style than ``qdq``."""
+
+    def style_for(self, device: Device) -> QdqStyle | None:
+        """Give the Q/DQ style that pays on a device."""
+        return self.qdq_by_arch.get(device.arch, self.qdq)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """One engine."""
 

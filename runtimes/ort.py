@@ -1,0 +1,198 @@
+"""ONNX Runtime on the CPU.
+
+The compiled file is the ONNX graph itself: an optimized graph that ONNX Runtime saves is tied to the
+processor it was saved on, and a session optimizes the portable one again while it loads.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnx_ir as ir
+
+from ..errors import BuildError, RunError
+from ..export.artifact import Exported, Feed
+from ..models.spec import TensorSpec
+from .device import Device
+from .runtime import Capabilities, Executed, Runtime, Session
+from .sessions import check_feed, closed, not_run, reason, shares
+
+PROVIDER = "CPUExecutionProvider"
+_MAX_BYTES = (1 << 31) - 1
+
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
+"""ONNX Runtime's words for the types that it does not call as numpy does."""
+
+_CONVERSIONS = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+_PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
+
+
+class OrtRuntime:
+    """Compiles for, and runs on, the CPU with ONNX Runtime."""
+
+    name = "ort"
+    library = "onnxruntime"
+    passes: tuple[str, ...] = ()
+    capabilities = Capabilities(
+        opset=20,
+        opsets=(7, 26),
+        precisions=("fp32", "int8"),
+        qdq=None,
+        control_flow={"If": "yes", "Loop": "yes", "Scan": "yes"},
+        attention="yes",
+        fft="yes",
+        dynamic_shapes="yes",
+    )
+
+    def missing(self, device: Device) -> str | None:
+        """See ``Runtime.missing``; one package serves every processor."""
+        if device.unit != "CPU":
+            return f"expected the unit CPU for ONNX Runtime, got {device.unit}; choose another device"
+        try:
+            import_module("onnxruntime")
+        except ImportError as error:
+            return f"ONNX Runtime does not import here ({reason(error)}); pip install onnxruntime"
+        return None
+
+    def compile(self, exported: Exported, device: Device, out: Path) -> Path:
+        """See ``Runtime.compile``: write the graph, and prove that a session takes it."""
+        data = _serialize(exported)
+        path = out / "model.onnx"
+        path.write_bytes(data)
+        try:
+            _session(path, device)
+        except Exception as error:  # the engine's own exceptions share no base class
+            path.unlink()
+            message = (
+                f"expected ONNX Runtime to accept {exported.name}, got: {reason(error)}; change the model"
+            )
+            raise BuildError(message) from error
+        return path
+
+    def open(self, compiled: Path, device: Device) -> Session:
+        """See ``Runtime.open``."""
+        return OrtSession(compiled, device)
+
+
+class OrtSession:
+    """One network in ONNX Runtime."""
+
+    def __init__(self, compiled: Path, device: Device) -> None:
+        self._compiled = compiled
+        self._device = device
+        try:
+            self._session: Any = _session(compiled, device)
+        except Exception as error:
+            message = f"expected ONNX Runtime to open {compiled.name}, got: {reason(error)}; compile it again"
+            raise RunError(message) from error
+        self._inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._last: Feed | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._session = None
+
+    def run(self, feed: Feed) -> Feed:
+        """See ``Session.run``."""
+        if self._session is None:
+            raise closed()
+        checked = check_feed(feed, self._inputs)
+        try:
+            answers = self._session.run(self._outputs, checked)
+        except Exception as error:
+            message = (
+                f"expected ONNX Runtime to run {self._compiled.name}, got: {reason(error)}; verify the bundle"
+            )
+            raise RunError(message) from error
+        self._last = checked
+        return {name: np.asarray(answer) for name, answer in zip(self._outputs, answers, strict=True)}
+
+    def executed(self) -> tuple[Executed, ...]:
+        """See ``Session.executed``: repeats the last inference in a session of its own, with profiling.
+
+        A node of a loop's body counts once, however often it ran.
+        """
+        if self._session is None:
+            raise closed()
+        if self._last is None:
+            raise not_run()
+        with tempfile.TemporaryDirectory(prefix="fourfold-") as folder:
+            session = _session(self._compiled, self._device, profile=str(Path(folder) / "profile"))
+            session.run(None, dict(self._last))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return shares(_nodes(event for event in events if event.get("cat") == "Node"))
+
+
+def _serialize(exported: Exported) -> bytes:
+    try:
+        data = ir.to_proto(exported.model).SerializeToString()
+    except ValueError as error:  # protobuf's own limit
+        data, cause = b"", reason(error)
+    else:
+        cause = f"{len(data)} bytes"
+    if not data or len(data) > _MAX_BYTES:
+        message = f"expected {exported.name} as one ONNX file below 2 GB, got {cause}; use a smaller model"
+        raise BuildError(message)
+    return data
+
+
+def _session(path: Path, device: Device, *, profile: str | None = None) -> Any:
+    """Make an ``onnxruntime.InferenceSession``; the package has no types of its own."""
+    ort: Any = import_module("onnxruntime")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = device.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4
+    # x86 processors without VNNI overflow in uint8 x int8 products; this takes the exact kernels there.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
+    return ort.InferenceSession(str(path), options, providers=[PROVIDER])
+
+
+def _spec(argument: Any) -> TensorSpec:
+    """Turn an input of a session into our words; an unnamed free dimension gets a name of its own."""
+    kind: str = argument.type
+    shape: list[int | str | None] = argument.shape
+    dims = tuple(f"{argument.name}.{axis}" if dim is None else dim for axis, dim in enumerate(shape))
+    dtype = _DTYPES.get(kind, kind.removeprefix("tensor(").removesuffix(")"))
+    try:
+        np.dtype(dtype)
+    except TypeError as error:
+        message = f"expected inputs of numbers, got {argument.name} of {kind}; export the model differently"
+        raise RunError(message) from error
+    return TensorSpec(argument.name, dims, dtype)
+
+
+def _nodes(events: Iterable[dict[str, Any]]) -> Iterable[tuple[str, str]]:
+    """Give provider and precision of every node once."""
+    facts = {event["name"]: event["args"] for event in events}
+    return [(fact["provider"], _precision(fact)) for fact in facts.values()]
+
+
+def _precision(facts: dict[str, Any]) -> str:
+    """Name the precision a node computed in: that of its first number, and ``convert`` between two."""
+    if facts["op_name"] in _CONVERSIONS:
+        return "convert"
+    seen = [name for shape in (*facts["input_type_shape"], *facts["output_type_shape"]) for name in shape]
+    return next((_PRECISIONS[name] for name in seen if name in _PRECISIONS), seen[0] if seen else "none")
+
+
+RUNTIME: Runtime = OrtRuntime()

@@ -1,0 +1,173 @@
+"""OpenVINO on Intel and ARM processors, Intel GPUs and NPUs.
+
+The compiled file is OpenVINO's IR in full precision: precision is what the graph says, never what the
+processor would like. The graphs that OpenVINO answers wrongly without a word are refused (``ov_traps``).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnx_ir as ir
+
+from ..errors import BuildError, RunError
+from ..export.artifact import Exported, Feed
+from .device import Device
+from .ov_traps import dft_traps, scan_traps
+from .runtime import Capabilities, Executed, Runtime, Session
+from .sessions import check_feed, closed, not_run, reason, shares, specs_from_json, specs_to_json
+
+_INPUTS, _OUTPUTS = ["fourfold", "inputs"], ["fourfold", "outputs"]
+"""Where the IR keeps our specs: OpenVINO drops unused inputs and the names of free dimensions."""
+
+_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
+_NO_WORK = frozenset({"Input", "Output", "Const", "Parameter", "Result", "Constant"})
+_CONVERSIONS = frozenset({"Convert", "FakeQuantize"})
+
+
+class OvRuntime:
+    """Compiles for, and runs on, one unit that OpenVINO knows."""
+
+    name = "ov"
+    library = "openvino"
+    passes: tuple[str, ...] = ()
+    capabilities = Capabilities(
+        opset=20,
+        opsets=(7, 26),
+        precisions=("fp32", "int8"),
+        qdq=None,
+        control_flow={"If": "yes", "Loop": "yes", "Scan": "partly"},
+        attention="yes",
+        fft="partly",
+        dynamic_shapes="yes",
+        notes={
+            "Scan": "with static shapes, an element-wise operator must take the state as its first input",
+            "fft": "a DFT of opset 20 and later must be over axis 1, and onesided is not supported",
+        },
+    )
+
+    def missing(self, device: Device) -> str | None:
+        """See ``Runtime.missing``."""
+        try:
+            units: list[str] = _core().available_devices
+        except ImportError as error:
+            return f"OpenVINO does not import here ({reason(error)}); pip install openvino"
+        if any(unit == device.unit or unit.startswith(f"{device.unit}.") for unit in units):
+            return None
+        return (
+            f"OpenVINO finds no {device.unit} here, only {', '.join(units)}; check the {device.unit} driver"
+        )
+
+    def compile(self, exported: Exported, device: Device, out: Path) -> Path:
+        """See ``Runtime.compile``: write the IR, and prove that the unit takes it."""
+        path = out / "model.xml"
+        try:
+            model = _core().read_model(ir.to_proto(exported.model).SerializeToString())
+            traps = [*dft_traps(exported.model), *scan_traps(model)]
+            if not traps:
+                model.set_rt_info(specs_to_json(exported.inputs), _INPUTS)
+                model.set_rt_info(specs_to_json(exported.outputs), _OUTPUTS)
+                import_module("openvino").save_model(model, path, compress_to_fp16=False)
+                _compiled(_core().read_model(path), device)
+        except Exception as error:  # the engine raises bare RuntimeErrors of many kinds
+            message = f"expected OpenVINO to accept {exported.name}, got: {reason(error)}; change the model"
+            raise BuildError(message) from error
+        if traps:
+            message = f"expected a graph that OpenVINO answers right, got {'; '.join(traps)}"
+            raise BuildError(message)
+        return path
+
+    def open(self, compiled: Path, device: Device) -> Session:
+        """See ``Runtime.open``."""
+        return OvSession(compiled, device)
+
+
+class OvSession:
+    """One network in OpenVINO."""
+
+    def __init__(self, compiled: Path, device: Device) -> None:
+        self._name = compiled.name
+        try:
+            model = _core().read_model(compiled)
+            self._inputs = specs_from_json(model.get_rt_info(_INPUTS).value)
+            outputs = specs_from_json(model.get_rt_info(_OUTPUTS).value)
+            self._model: Any = _compiled(model, device)
+            self._request: Any = self._model.create_infer_request()
+        except Exception as error:
+            message = f"expected OpenVINO to open {self._name}, got: {reason(error)}; compile it again"
+            raise RunError(message) from error
+        self._used = {name for port in self._model.inputs for name in port.get_names()}
+        self._ports = {spec.name: self._model.output(spec.name) for spec in outputs}
+        self._ran = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._request = self._model = None
+
+    def run(self, feed: Feed) -> Feed:
+        """See ``Session.run``."""
+        if self._request is None:
+            raise closed()
+        checked = check_feed(feed, self._inputs)
+        try:
+            answers = self._request.infer({name: checked[name] for name in self._used})
+        except Exception as error:
+            message = f"expected OpenVINO to run {self._name}, got: {reason(error)}; verify the bundle"
+            raise RunError(message) from error
+        self._ran = True
+        return {name: np.asarray(answers[port]) for name, port in self._ports.items()}
+
+    def executed(self) -> tuple[Executed, ...]:
+        """See ``Session.executed``: reads the plan that OpenVINO followed; a loop counts as one node."""
+        if self._request is None:
+            raise closed()
+        if not self._ran:
+            raise not_run()
+        provider = "+".join(self._model.get_property("EXECUTION_DEVICES"))
+        plan = [_facts(op) for op in self._model.get_runtime_model().get_ops()]
+        return shares((provider, precision) for kind, precision in plan if kind not in _NO_WORK)
+
+
+@cache
+def _core() -> Any:
+    """Make the one ``openvino.Core`` of this process: it loads a plugin once per unit."""
+    return import_module("openvino").Core()
+
+
+def _compiled(model: Any, device: Device) -> Any:
+    """Make an ``openvino.CompiledModel`` for the unit of a device."""
+    wanted = {
+        # Left alone, OpenVINO computes in bfloat16 or float16 wherever the processor can.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": device.threads,
+        # The cores are the caller's choice, recorded with each timing.
+        "ENABLE_CPU_PINNING": False,
+    }
+    takes = _core().get_property(device.unit, "SUPPORTED_PROPERTIES")
+    config = {key: value for key, value in wanted.items() if key in takes}
+    return _core().compile_model(model, device.unit, config)
+
+
+def _facts(op: Any) -> tuple[str, str]:
+    """Give kind and precision of one node of an executed plan."""
+    facts: dict[str, Any] = op.get_rt_info()
+    kind, precision = (str(facts[key].value) for key in ("layerType", "runtimePrecision"))
+    return kind, "convert" if kind in _CONVERSIONS else _PRECISIONS.get(precision, precision)
+
+
+RUNTIME: Runtime = OvRuntime()
