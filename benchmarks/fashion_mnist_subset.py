@@ -2,9 +2,10 @@
 
     python benchmarks/fashion_mnist_subset.py FOLDER
 
-FOLDER holds the four ``*-ubyte.gz`` files of the whole set. On Debian, ``apt-get download dataset-fashion-mnist``
-and ``dpkg -x`` give it as ``usr/share/datasets/fashion-mnist``. The draw is stratified (equally many images of
-each class, the remainder to the first classes), seeded, and kept in the order of the original files.
+FOLDER holds the four ``*-ubyte.gz`` files of the whole set. On Debian, ``apt-get download
+dataset-fashion-mnist`` and ``dpkg -x`` give it as ``usr/share/datasets/fashion-mnist``. The draw is seeded and
+stratified (equally many images of each class, the remainder to the first classes); it keeps the order of the
+original files.
 """
 
 from __future__ import annotations
@@ -18,18 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+from fourfold.models.smt import FASHION_LABELS
+
 SEED = 20170828
 TRAIN, TEST = 1024, 2000
 OUT = Path(__file__).parents[1] / "calibration" / "data" / "fashion_mnist.npz"
@@ -43,7 +34,7 @@ def read_idx(path: Path) -> np.ndarray:
         raise SystemExit(message)
     rank = raw[3]
     shape = np.frombuffer(raw, ">u4", rank, 4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape).copy()
 
 
 def read_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +62,7 @@ def draw(folder: Path) -> dict[str, np.ndarray]:
         images, labels = read_split(folder, split)
         chosen = stratified(labels, count, rng)
         arrays[f"{name}_images"], arrays[f"{name}_labels"] = images[chosen], labels[chosen]
-    return arrays | {"classes": np.array(CLASSES)}
+    return arrays | {"classes": np.array(FASHION_LABELS)}
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

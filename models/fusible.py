@@ -1,17 +1,19 @@
-"""The one name under which a module offers its deploy form."""
+"""The one name for folding: a module that knows its deploy form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-if TYPE_CHECKING:
-    from torch import nn
+from torch import nn
 
 
 @runtime_checkable
 class Fusible(Protocol):
-    """A module with a smaller form that computes the same."""
+    """A module whose evaluation forward can be computed by a smaller one."""
 
     def fused(self) -> nn.Module:
-        """Return the deploy form as a new module; the original stays as it is."""
+        """Build the deploy form: a new module in evaluation mode with the same input and output.
+
+        The module itself does not change, and the two share no parameters.
+        """
         ...

@@ -1,11 +1,11 @@
-"""SMT: Scale-Aware Modulation Meet Transformer (Lin et al., arXiv 2307.08579), and ``smt_nano`` for small images.
+"""SMT: Scale-Aware Modulation Meet Transformer (Lin et al., arXiv 2307.08579), and a small sibling.
 
-Four stages; the first two mix tokens by convolution, the last by attention, the third alternates.
+Four stages; the first two mix positions by convolution, the last by attention, the third alternates.
 
 Scale-aware modulation (SAM), with h = 4 heads of c = C / 4 channels::
 
-    v = x Wv,   s = x Ws,   u_i = DW_{3+2i}(s_i)           i = 0..3: kernels 3, 5, 7, 9
-    m = P1 GELU(BN(P0 [u_00 u_10 u_20 u_30 u_01 ...]))     channels interleaved: one group of P0 sees all scales
+    v = x Wv,   s = x Ws,   u_i = DW_{3+2i}(s_i)         i = 0..3: kernels 3, 5, 7, 9
+    m = P1 GELU(BN(P0 [u_00 u_10 u_20 u_30 u_01 ...]))   interleaved: one group of P0 sees all four scales
     y = (m * v) W
 
 Attention with a convolutional short cut::
@@ -16,21 +16,26 @@ MLP with a residual convolution inside the activation::
 
     y = W2 GELU(a + DW_3(a)),   a = W1 x
 
-Axis letters: B batch, C channels, H height, W width, N = H W tokens, K classes.
-Between modules, maps are channels-last, (B, H, W, C), so that every module takes one tensor.
+``smt_nano`` has the same blocks; its stem has stride 2 instead of 4, for 28x28 pixels.
+
+Axis letters: B batch, C channels, H height, W width, K classes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import OrderedDict
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-SAM_HEADS = 4
-SAM_EXPAND = 2
+from .fusible import Fusible
+from .registry import register
+from .smt_blocks import Attention, Block, Modulation, Stem
+from .smt_deploy import MeanHead, Patches
+from .spec import ModelSpec, Preprocess, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -50,178 +55,6 @@ class SmtConfig:
     classes: int = 1000
 
 
-def to_map(x: Tensor) -> Tensor:
-    """(B, H, W, C) to (B, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
-
-
-def to_last(x: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
-
-
-class Patches(nn.Module):
-    """Convolution, then layer normalisation of each position."""
-
-    def __init__(self, proj: nn.Module, norm: nn.Module) -> None:
-        super().__init__()
-        self.proj = proj
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H', W', C')."""
-        return self.norm(to_last(self.proj(to_map(x))))
-
-
-class Stem(nn.Module):
-    """Strided convolution, batch norm, ReLU, patch convolution, layer norm."""
-
-    def __init__(self, channels: int, dim: int, kernel: int, strides: tuple[int, int]) -> None:
-        super().__init__()
-        first, second = strides
-        self.conv = nn.Sequential(
-            nn.Conv2d(channels, dim, kernel, first, kernel // 2, bias=False),
-            nn.BatchNorm2d(dim),
-            nn.ReLU(),
-            nn.Conv2d(dim, dim, second, second),
-        )
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) pixels to (B, H', W', C')."""
-        return self.norm(to_last(self.conv(x)))
-
-
-class Modulation(nn.Module):
-    """Scale-aware modulation (SAM)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        head = dim // SAM_HEADS
-        self.v = nn.Linear(dim, dim)
-        self.s = nn.Linear(dim, dim)
-        for i in range(SAM_HEADS):
-            conv = nn.Conv2d(head, head, 3 + 2 * i, padding=1 + i, groups=head)
-            self.add_module(f"local_conv_{i + 1}", conv)
-        self.proj0 = nn.Conv2d(dim, SAM_EXPAND * dim, 1, groups=head)
-        self.bn = nn.BatchNorm2d(SAM_EXPAND * dim)
-        self.proj1 = nn.Conv2d(SAM_EXPAND * dim, dim, 1)
-        self.proj = nn.Linear(dim, dim)
-        self.act = nn.GELU()
-
-    def scales(self) -> list[nn.Module]:
-        """List the depth-wise convolutions, from the small kernel to the large."""
-        return [self.get_submodule(f"local_conv_{i + 1}") for i in range(SAM_HEADS)]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        mixed = mix_scales(to_map(self.s(x)), self.scales())
-        modulator = self.proj1(self.act(self.bn(self.proj0(mixed))))
-        return self.proj(to_last(modulator) * self.v(x))
-
-
-def mix_scales(s: Tensor, convs: Sequence[nn.Module]) -> Tensor:
-    """Give each head its convolution and interleave the heads channel by channel.
-
-    Args:
-        s: (B, C, H, W), head after head.
-        convs: One module per head, each from (B, C / heads, H, W) to the same shape.
-
-    Returns:
-        (B, C, H, W): channel ``g * heads + i`` is channel g of head i.
-    """
-    heads = [conv(part) for conv, part in zip(convs, s.chunk(len(convs), dim=1), strict=True)]
-    return torch.stack(heads, dim=2).flatten(1, 2)
-
-
-class Attention(nn.Module):
-    """Multi-head attention with a depth-wise convolution of the values beside it."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.scale = (dim // heads) ** -0.5
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
-        self.local_conv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        k, v = self.kv(x).chunk(2, dim=-1)
-        mixed = attend(self.q(x) * self.scale, k, v, self.heads)
-        return self.proj(mixed + to_last(self.local_conv(to_map(v))))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """softmax(q k^T) v over all positions; q carries the scale.
-
-    Args:
-        q: (B, H, W, C).
-        k: (B, H, W, C).
-        v: (B, H, W, C).
-        heads: Divides C.
-
-    Returns:
-        (B, H, W, C).
-    """
-    grid = q.shape[1:3]
-    q, k, v = (t.flatten(1, 2).unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-    weights = (q @ k.transpose(-2, -1)).softmax(dim=-1)  # (B, heads, N, N)
-    return (weights @ v).transpose(1, 2).flatten(2).unflatten(1, grid)
-
-
-class Depthwise(nn.Module):
-    """The 3x3 depth-wise convolution of the MLP."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dwconv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        return to_last(self.dwconv(to_map(x)))
-
-
-class Mlp(nn.Module):
-    """Two linear layers with a residual depth-wise convolution inside the activation."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.dwconv = Depthwise(hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        a = self.fc1(x)
-        return self.fc2(self.act(a + self.dwconv(a)))
-
-
-class Block(nn.Module):
-    """x + g1 mix(LN(x)), then x + g2 MLP(LN(x)); g1 = g2 = 1 without layer scale."""
-
-    def __init__(self, dim: int, attn: nn.Module, mlp_ratio: int, layer_scale: float | None) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = attn
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, mlp_ratio * dim)
-        self.gamma_1 = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
-        self.gamma_2 = None if layer_scale is None else nn.Parameter(torch.full((dim,), layer_scale))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        x = x + scaled(self.attn(self.norm1(x)), self.gamma_1)
-        return x + scaled(self.mlp(self.norm2(x)), self.gamma_2)
-
-
-def scaled(x: Tensor, gamma: Tensor | None) -> Tensor:
-    """Multiply (B, H, W, C) by a scale (C,), if there is one."""
-    return x if gamma is None else gamma * x
-
-
 class Smt(nn.Module):
     """A network of the family; parameter names are those of the public checkpoints."""
 
@@ -237,20 +70,31 @@ class Smt(nn.Module):
         self.head = nn.Linear(config.dims[3], config.classes)
         self.apply(_initialise)
 
-    def layers(self) -> list[nn.Module]:
-        """List everything before the head in the order of execution."""
-        order: list[nn.Module] = []
+    def layers(self) -> OrderedDict[str, nn.Module]:
+        """Give everything before the head in the order of execution, by name."""
+        order: OrderedDict[str, nn.Module] = OrderedDict()
         for stage in range(1, 5):
-            order.append(self.get_submodule(f"patch_embed{stage}"))
-            order.extend(self.get_submodule(f"block{stage}").children())
-            order.append(self.get_submodule(f"norm{stage}"))
+            order[f"patch_embed{stage}"] = self.get_submodule(f"patch_embed{stage}")
+            for j, block in enumerate(self.get_submodule(f"block{stage}").children()):
+                order[f"block{stage}_{j}"] = block
+            order[f"norm{stage}"] = self.get_submodule(f"norm{stage}")
         return order
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) pixels to (B, K) logits."""
-        for layer in self.layers():
+        for layer in self.layers().values():
             x = layer(x)
         return self.head(x.mean(dim=(1, 2)))
+
+    def fused(self) -> nn.Sequential:
+        """Fold every layer that can be folded; the rest is copied."""
+        folded = OrderedDict((name, _fused(layer)) for name, layer in self.layers().items())
+        folded["head"] = MeanHead(deepcopy(self.head))
+        return nn.Sequential(folded).eval()
+
+
+def _fused(layer: nn.Module) -> nn.Module:
+    return layer.fused() if isinstance(layer, Fusible) else deepcopy(layer)
 
 
 def _downsample(dim: int, out: int) -> Patches:
@@ -278,13 +122,80 @@ def _initialise(module: nn.Module) -> None:
 
 SMALL = (64, 128, 256, 512)
 LARGE = (96, 192, 384, 768)
+T = SmtConfig(SMALL, (2, 2, 8, 1))
+S = SmtConfig(SMALL, (3, 4, 18, 2))
+B = SmtConfig(SMALL, (4, 6, 28, 2), mlp_ratios=(8, 6, 4, 2), stem_kernel=7)
+L = SmtConfig(LARGE, (4, 6, 28, 4), mlp_ratios=(8, 6, 4, 2), stem_kernel=7, layer_scale=1e-4)
+NANO = SmtConfig(
+    (32, 48, 64, 96), (1, 2, 4, 1), attention_heads=(4, 6), stem_strides=(2, 1), channels=1, classes=10
+)
 
-CONFIGS = {
-    "smt_t": SmtConfig(SMALL, (2, 2, 8, 1)),
-    "smt_s": SmtConfig(SMALL, (3, 4, 18, 2)),
-    "smt_b": SmtConfig(SMALL, (4, 6, 28, 2), mlp_ratios=(8, 6, 4, 2), stem_kernel=7),
-    "smt_l": SmtConfig(LARGE, (4, 6, 28, 4), mlp_ratios=(8, 6, 4, 2), stem_kernel=7, layer_scale=1e-4),
-    "smt_nano": SmtConfig(
-        (32, 48, 64, 96), (1, 2, 4, 1), attention_heads=(4, 6), stem_strides=(2, 1), channels=1, classes=10
-    ),
-}
+IMAGENET = Preprocess(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+FASHION_MNIST = Preprocess(size=(28, 28), mean=(0.2860,), std=(0.3530,), mode="L", resize="exact")
+FASHION_LABELS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+PAPER = "Scale-Aware Modulation Meet Transformer, arXiv 2307.08579"
+
+
+def _published(name: str, config: SmtConfig, params: int) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        build=partial(Smt, config),
+        inputs=(TensorSpec("image", ("batch", 3, 224, 224)),),
+        paper=PAPER,
+        licence="MIT",
+        checked="parameter count equal to the public code's; answers not compared with public weights",
+        params=params,
+        preprocess=IMAGENET,
+    )
+
+
+@register
+def smt_t() -> ModelSpec:
+    """SMT-T, 11.5 M parameters."""
+    return _published("smt_t", T, 11_506_536)
+
+
+@register
+def smt_s() -> ModelSpec:
+    """SMT-S, 22.6 M parameters."""
+    return _published("smt_s", S, 22_550_952)
+
+
+@register
+def smt_b() -> ModelSpec:
+    """SMT-B, 32.0 M parameters."""
+    return _published("smt_b", B, 32_037_352)
+
+
+@register
+def smt_l() -> ModelSpec:
+    """SMT-L with layer scale, 80.6 M parameters."""
+    return _published("smt_l", L, 80_620_264)
+
+
+@register
+def smt_nano() -> ModelSpec:
+    """A small sibling for 28x28 grey images, trained on Fashion-MNIST."""
+    return ModelSpec(
+        name="smt_nano",
+        build=partial(Smt, NANO),
+        inputs=(TensorSpec("image", ("batch", 1, 28, 28)),),
+        paper=f"the blocks of {PAPER}, at a size of our own",
+        licence="MIT",
+        checked="trained and scored on Fashion-MNIST; see smt_nano.json beside the weights",
+        weights="smt_nano.safetensors",
+        preprocess=FASHION_MNIST,
+        labels=FASHION_LABELS,
+        dataset="fashion_mnist",
+    )
