@@ -47,3 +47,50 @@ class QuantScheme:
     """True leaves the last layer with weights in float."""
     keep: frozenset[str] = frozenset()
     """Names of nodes, or of their first output, that stay in float."""
+
+
+_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
+_BETWEEN = frozenset({"MaxPool", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+
+ORT_X86 = QdqStyle(
+    name="u8s8",
+    activations="uint8",
+    symmetric_activations=False,
+    quantize_bias=True,
+    operators=_LAYERS | _BETWEEN | {"Add", "Concat", "GlobalAveragePool", "AveragePool"},
+    outputs=frozenset({"Conv", "Add", "Concat", "GlobalAveragePool", "AveragePool"}),
+    float_activations=frozenset(
+        {"Sigmoid", "HardSwish", "HardSigmoid", "Gelu", "Erf", "Tanh", "Elu", "Mish"}
+    ),
+)
+"""ONNX Runtime on x86: QLinearConv and QGemm want uint8 activations and an int32 bias."""
+
+OPENVINO = QdqStyle(
+    name="u8s8 inputs",
+    activations="uint8",
+    symmetric_activations=False,
+    quantize_bias=False,
+    operators=_LAYERS | _BETWEEN | {"ConvTranspose", "Add", "Concat", "GlobalAveragePool", "AveragePool"},
+    activation_products=True,
+)
+"""OpenVINO: integer kernels write float answers themselves, so only their inputs are quantized."""
+
+SYMMETRIC = QdqStyle(
+    name="s8s8",
+    activations="int8",
+    symmetric_activations=True,
+    quantize_bias=False,
+    operators=_LAYERS | _BETWEEN | {"ConvTranspose", "Add", "Concat", "GlobalAveragePool", "AveragePool"},
+    activation_products=True,
+)
+"""TensorRT: int8 on both sides, zero at zero, bias in float."""
+
+ARM = QdqStyle(
+    name="u8s8",
+    activations="uint8",
+    symmetric_activations=False,
+    quantize_bias=True,
+    operators=ORT_X86.operators,
+    outputs=ORT_X86.outputs,
+    float_activations=ORT_X86.float_activations,
+)
