@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/train_smt_nano.py FOLDER --checkpoint /tmp/smt_nano.pt
 
-FOLDER holds the four ``*-ubyte.gz`` files of Fashion-MNIST (see ``fashion_mnist_subset.py``). The budget is a number
-of steps, the batch of a step depends on the seed and the step alone, and a run that finds its checkpoint goes on
-from there. The averaged weights are scored on all 10,000 test images and on the 2,000 that the package ships;
-no test image takes part in training or in any choice.
+FOLDER holds the four ``*-ubyte.gz`` files of Fashion-MNIST (see ``fashion_mnist_subset.py``). The budget is a
+number of steps, the batch of a step depends on the seed and the step alone, and a run that finds its checkpoint
+goes on from there. The averaged weights are scored on all 10,000 test images and on the 2,000 that the package
+ships; no test image takes part in training or in any choice.
 
 Axis letters: B batch, N images.
 """
@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fourfold.models.smt import CONFIGS, Smt
+from fourfold.models.smt import NANO, Smt
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "models" / "weights" / "smt_nano.safetensors"
@@ -56,11 +56,11 @@ class Recipe:
 
 def normalised(images: np.ndarray) -> Tensor:
     """Turn uint8 images (N, 28, 28) into one float tensor (N, 1, 28, 28)."""
-    return (torch.from_numpy(images.copy()).float().div_(255) - MEAN).div_(STD).unsqueeze(1)
+    return (torch.from_numpy(images).float().div_(255) - MEAN).div_(STD).unsqueeze(1)
 
 
 def batch_at(images: Tensor, labels: Tensor, recipe: Recipe, step: int) -> tuple[Tensor, Tensor]:
-    """Give the augmented batch of one step: a slice of the epoch's permutation, flipped and shifted at random."""
+    """Give one step's batch: a slice of the epoch's permutation, flipped and shifted at random."""
     per_epoch = len(images) // recipe.batch
     epoch, index = divmod(step, per_epoch)
     order = torch.randperm(len(images), generator=_generator(recipe.seed, 1, epoch))
@@ -128,7 +128,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 def train(images: Tensor, labels: Tensor, recipe: Recipe, checkpoint: Path) -> nn.Module:
     """Run the recipe and return the averaged model."""
     torch.manual_seed(recipe.seed)
-    model = Smt(CONFIGS["smt_nano"]).to(memory_format=torch.channels_last)
+    model = Smt(NANO).to(memory_format=torch.channels_last)
     ema, optimizer, start = copy.deepcopy(model), optimizer_for(model, recipe), 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
