@@ -3,9 +3,9 @@
     python benchmarks/fashion_mnist_subset.py FOLDER
 
 FOLDER holds the four ``*-ubyte.gz`` files of the whole set. On Debian, ``apt-get download
-dataset-fashion-mnist`` and ``dpkg -x`` give it as ``usr/share/datasets/fashion-mnist``. The draw is seeded and
-stratified (equally many images of each class, the remainder to the first classes); it keeps the order of the
-original files.
+dataset-fashion-mnist`` and ``dpkg -x`` give it as ``usr/share/datasets/fashion-mnist``. The draw is seeded
+and stratified (equally many images of each class, the remainder to the first classes); it keeps the order of
+the original files.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def scale_inputs(
         padding: Largest zero padding of the layer.
 
     Raises:
-        BuildError: If there is a shift and padding: the padded zeros are not shifted, the bias takes them to be.
+        BuildError: If there is a shift and padding: padded zeros are not shifted, the folded bias assumes it.
     """
     if padding and bool(affine.shift.count_nonzero()):
         message = f"expected no padding behind a shift, got padding {padding}; leave the two layers apart"

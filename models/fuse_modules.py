@@ -20,14 +20,15 @@ from .fuse import (
 
 def conv_like(conv: nn.Conv2d, kernel: Kernel, *, padding: tuple[int, int] | None = None) -> nn.Conv2d:
     """Make a convolution with the geometry of ``conv`` and the values of ``kernel``."""
-    outputs, per_group, *size = kernel.weight.shape
+    outputs, per_group = kernel.weight.shape[:2]
+    own_padding = conv.padding if isinstance(conv.padding, str) else _pair(conv.padding)
     made = nn.Conv2d(
         per_group * kernel.groups,
         outputs,
-        tuple(size),
-        stride=conv.stride,
-        padding=conv.padding if padding is None else padding,
-        dilation=conv.dilation,
+        _pair(kernel.weight.shape[2:]),
+        stride=_pair(conv.stride),
+        padding=own_padding if padding is None else padding,
+        dilation=_pair(conv.dilation),
         groups=kernel.groups,
         padding_mode=conv.padding_mode,
         device="meta",

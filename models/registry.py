@@ -1,8 +1,8 @@
 """The zoo by name: a decorator and a dict.
 
 A family is a module whose import registers its models. Ours are named in ``FAMILIES``; other packages name
-theirs as entry points of the group ``fourfold.models``. Families are imported at the first look-up, not before,
-because they import torch.
+theirs as entry points of the group ``fourfold.models``. Families are imported at the first look-up, not
+before, because they import torch.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def register(builder: Builder) -> Builder:
     """
     name = builder.__name__
     if name in _builders:
-        first = _builders[name].__module__
-        message = f"expected one model named {name!r}, got it from both {first} and {builder.__module__}; rename one"
+        modules = f"{_builders[name].__module__} and {builder.__module__}"
+        message = f"expected one model named {name!r}, got it from both {modules}; rename one"
         raise BuildError(message)
     _builders[name] = builder
     return builder

@@ -1,0 +1,170 @@
+"""Trained weights: read without running anything, checked against the module, loaded whole or not at all."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ..errors import BuildError, UsageError
+from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WRAPPERS = ("model", "state_dict")
+"""Keys under which training scripts keep the state dict."""
+
+RENAMINGS: tuple[Callable[[str], str], ...] = (
+    lambda key: key,
+    lambda key: key.removeprefix("module."),  # saved from a data-parallel wrapper
+    lambda key: f"model.{key}",  # loaded into a wrapper of ours
+)
+"""Ways in which the keys of a checkpoint may be meant, in the order they are tried."""
+
+
+def build_model(spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> nn.Module:
+    """Build a model in evaluation mode, the same one for the same arguments.
+
+    Args:
+        spec: What to build.
+        weights: A file of trained weights; None takes the shipped ones, if there are any.
+        seed: Of the random weights of a model without trained ones.
+
+    Raises:
+        UsageError: If ``weights`` is no file.
+        BuildError: If the builder fails or the weights do not fit.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = spec.build()
+    path = weights or shipped_weights(spec)
+    if path is not None:
+        load_weights(module, path)
+    return module.eval()
+
+
+def shipped_weights(spec: ModelSpec) -> Path | None:
+    """Find the weights that come with the package, or None.
+
+    Another package's model names its own weights by an absolute path.
+    """
+    return Path(__file__).with_name("weights") / spec.weights if spec.weights else None
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a ``.safetensors`` file or a file of ``torch.save`` into a module.
+
+    The state dict may be wrapped as ``{"model": ...}`` or ``{"state_dict": ...}``.
+    Nothing in the file is executed.
+
+    Raises:
+        UsageError: If there is no such file.
+        BuildError: If the file is damaged, is no state dict, wants to run code, or does not fit the module.
+    """
+    state = _unwrapped(_read(path), path)
+    wanted = module.state_dict()
+    renamed = _renamed(state, wanted)
+    _check_names(renamed, wanted, path)
+    _check_shapes(renamed, wanted, path)
+    module.load_state_dict(renamed)
+
+
+def _read(path: Path) -> object:
+    if not path.is_file():
+        message = f"expected a file of weights, got {str(path)!r}, which is none; check the path"
+        raise UsageError(message)
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return cast("Mapping[str, Tensor]", load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _read_pickle(path: Path) -> object:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" not in str(error):
+            raise _damaged(path, error) from error
+        message = (
+            f"expected tensors and nothing else, got {path.name}, which wants to run code when it is read; "
+            "save its state dict as .safetensors where you trust it"
+        )
+        raise BuildError(message) from error
+    except Exception as error:  # torch.load reports damage by many types, down to KeyError
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> BuildError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return BuildError(
+        f"expected readable weights, got {path.name}, which is damaged ({reason}); fetch it again"
+    )
+
+
+def _unwrapped(state: object, path: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    if isinstance(state, Mapping):
+        mapping = cast("Mapping[object, object]", state)
+        for key in WRAPPERS:
+            if isinstance(mapping.get(key), Mapping):
+                return _unwrapped(mapping[key], path)
+        if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in mapping.items()):
+            return dict(cast("Mapping[str, Tensor]", mapping))
+    message = (
+        f"expected tensors by name, got {type(state).__name__} with other content in {path.name}; "
+        "save module.state_dict()"
+    )
+    raise BuildError(message)
+
+
+def _renamed(state: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """Rename the keys in the way that fits the module best."""
+    ways = [{rename(key): value for key, value in state.items()} for rename in RENAMINGS]
+    return max(ways, key=lambda way: len(way.keys() & set(wanted)))
+
+
+def _check_names(state: Collection[str], wanted: Collection[str], path: Path) -> None:
+    missing, extra = [k for k in wanted if k not in state], [k for k in state if k not in wanted]
+    if missing or extra:
+        found = [
+            f"{len(keys)} {what} ({_some(keys)})"
+            for what, keys in (("missing", missing), ("unknown", extra))
+            if keys
+        ]
+        message = (
+            f"expected the {len(wanted)} tensors of the model in {path.name}, got {' and '.join(found)}; "
+            "is it another model's file?"
+        )
+        raise BuildError(message)
+
+
+def _check_shapes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    wrong = [
+        f"{key} is {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in wanted.items()
+        if state[key].shape != value.shape
+    ]
+    if wrong:
+        message = (
+            f"expected the model's shapes in {path.name}, got {len(wrong)} others ({_some(wrong)}); "
+            "is it another size's file?"
+        )
+        raise BuildError(message)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
