@@ -17,12 +17,13 @@ from typing import Any, Self
 import numpy as np
 import onnx_ir as ir
 
+from ..calibration.scheme import ARM, ORT_X86
 from ..errors import BuildError, RunError
 from ..export.artifact import Exported, Feed
 from ..models.spec import TensorSpec
 from .device import Device
 from .runtime import Capabilities, Executed, Runtime, Session
-from .sessions import check_feed, closed, not_run, reason, shares
+from .sessions import MOVED, OTHER, check_feed, closed, not_run, reason, shares
 
 PROVIDER = "CPUExecutionProvider"
 _MAX_BYTES = (1 << 31) - 1
@@ -31,7 +32,12 @@ _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 """ONNX Runtime's words for the types that it does not call as numpy does."""
 
 _CONVERSIONS = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-_PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
+_INTEGER_KERNELS = frozenset(
+    {"QGemm", "QAttention", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+)
+"""Integer kernels besides those that ONNX Runtime names ``QLinear...``."""
+_FLOATS = {"float": "fp32", "double": "fp64", "float16": "fp16", "bfloat16": "bf16"}
+_BYTES = frozenset({"uint8", "int8", "bool"})
 
 
 class OrtRuntime:
@@ -44,7 +50,8 @@ class OrtRuntime:
         opset=20,
         opsets=(7, 26),
         precisions=("fp32", "int8"),
-        qdq=None,
+        qdq=ORT_X86,
+        qdq_by_arch={"aarch64": ARM},
         control_flow={"If": "yes", "Loop": "yes", "Scan": "yes"},
         attention="yes",
         fft="yes",
@@ -188,11 +195,15 @@ def _nodes(events: Iterable[dict[str, Any]]) -> Iterable[tuple[str, str]]:
 
 
 def _precision(facts: dict[str, Any]) -> str:
-    """Name the precision a node computed in: that of its first number, and ``convert`` between two."""
-    if facts["op_name"] in _CONVERSIONS:
-        return "convert"
-    seen = [name for shape in (*facts["input_type_shape"], *facts["output_type_shape"]) for name in shape]
-    return next((_PRECISIONS[name] for name in seen if name in _PRECISIONS), seen[0] if seen else "none")
+    """Name the precision a node computed in: that of its first number. Conversions are float arithmetic."""
+    kind: str = facts["op_name"]
+    kinds = [name for shape in (*facts["input_type_shape"], *facts["output_type_shape"]) for name in shape]
+    if kind.startswith("QLinear") or kind in _INTEGER_KERNELS:
+        return "int8"
+    if kind in _CONVERSIONS:
+        kinds = [name for name in kinds if name in _FLOATS]
+    first = next((name for name in kinds if name in _FLOATS or name in _BYTES), "")
+    return MOVED if first in _BYTES else _FLOATS.get(first, OTHER)
 
 
 RUNTIME: Runtime = OrtRuntime()

@@ -15,19 +15,33 @@ from typing import Any, Self
 import numpy as np
 import onnx_ir as ir
 
+from ..calibration.scheme import OPENVINO
 from ..errors import BuildError, RunError
 from ..export.artifact import Exported, Feed
 from .device import Device
 from .ov_traps import dft_traps, scan_traps
 from .runtime import Capabilities, Executed, Runtime, Session
-from .sessions import check_feed, closed, not_run, reason, shares, specs_from_json, specs_to_json
+from .sessions import (
+    MOVED,
+    OTHER,
+    check_feed,
+    closed,
+    not_run,
+    reason,
+    shares,
+    specs_from_json,
+    specs_to_json,
+)
 
 _INPUTS, _OUTPUTS = ["fourfold", "inputs"], ["fourfold", "outputs"]
 """Where the IR keeps our specs: OpenVINO drops unused inputs and the names of free dimensions."""
 
-_PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
-_NO_WORK = frozenset({"Input", "Output", "Const", "Parameter", "Result", "Constant"})
+_FLOATS = {"f32": "fp32", "f64": "fp64", "f16": "fp16", "bf16": "bf16"}
+_BYTES = frozenset({"i8", "u8", "boolean"})
+_INTEGER_KERNELS = frozenset({"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul"})
+"""Kinds of nodes that compute in integers when their data has 8 bits."""
 _CONVERSIONS = frozenset({"Convert", "FakeQuantize"})
+_NO_WORK = frozenset({"Input", "Output", "Const", "Parameter", "Result", "Constant"})
 
 
 class OvRuntime:
@@ -40,7 +54,7 @@ class OvRuntime:
         opset=20,
         opsets=(7, 26),
         precisions=("fp32", "int8"),
-        qdq=None,
+        qdq=OPENVINO,
         control_flow={"If": "yes", "Loop": "yes", "Scan": "partly"},
         attention="yes",
         fft="partly",
@@ -136,8 +150,8 @@ class OvSession:
         if not self._ran:
             raise not_run()
         provider = "+".join(self._model.get_property("EXECUTION_DEVICES"))
-        plan = [_facts(op) for op in self._model.get_runtime_model().get_ops()]
-        return shares((provider, precision) for kind, precision in plan if kind not in _NO_WORK)
+        plan = self._model.get_runtime_model().get_ops()
+        return shares((provider, _precision(op)) for op in plan)
 
 
 @cache
@@ -163,11 +177,17 @@ def _compiled(model: Any, device: Device) -> Any:
     return _core().compile_model(model, device.unit, config)
 
 
-def _facts(op: Any) -> tuple[str, str]:
-    """Give kind and precision of one node of an executed plan."""
+def _precision(op: Any) -> str:
+    """Name the precision that one node of an executed plan computed in; conversions are float arithmetic."""
     facts: dict[str, Any] = op.get_rt_info()
     kind, precision = (str(facts[key].value) for key in ("layerType", "runtimePrecision"))
-    return kind, "convert" if kind in _CONVERSIONS else _PRECISIONS.get(precision, precision)
+    if kind in _NO_WORK:
+        return OTHER
+    if kind in _CONVERSIONS:
+        return _FLOATS.get(precision, "fp32")
+    if precision in _BYTES:
+        return "int8" if kind in _INTEGER_KERNELS else MOVED
+    return _FLOATS.get(precision, OTHER)
 
 
 RUNTIME: Runtime = OvRuntime()

@@ -43,13 +43,17 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Executed:
-    """What really ran: a share of the nodes, where, and in which precision."""
+    """What really ran: a share of the nodes, where, and in which precision.
+
+    Nodes on shapes and indices are left out; a conversion to or from int8 is float arithmetic.
+    """
 
     provider: str
     precision: str
+    """``fp32``, ``fp16``, ``bf16``, ``fp64``, ``int8``; ``none`` when nothing is computed."""
     nodes: int
     share: float
-    """Of all executed nodes, 0..1."""
+    """Of all nodes that compute, 0..1."""
 
 
 class Session(Protocol):

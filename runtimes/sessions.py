@@ -14,6 +14,12 @@ from ..export.artifact import Array, Feed
 from ..models.spec import TensorSpec
 from .runtime import Executed
 
+MOVED = "8 bits"
+"""Precision of a node on 8-bit data that is no integer kernel: it moves, compares or pools."""
+
+OTHER = "other"
+"""Precision of a node that computes no numbers of the network: shapes and indices."""
+
 _LONGEST_REASON = 400
 _POSITION = re.compile(r"Exception from \S+:\d+:|\[ONNXRuntimeError\] : \d+ : \w+ :")
 """Where in an engine's own sources an error arose, which helps no user."""
@@ -64,8 +70,16 @@ def _check_array(array: Array, spec: TensorSpec, sizes: dict[str, int]) -> None:
 
 
 def shares(nodes: Iterable[tuple[str, str]]) -> tuple[Executed, ...]:
-    """Count executed nodes, given as provider and precision; the largest share comes first."""
-    counts = Counter(nodes)
+    """Count the nodes that compute, largest share first.
+
+    Args:
+        nodes: Provider and precision of every executed node. ``MOVED`` counts as int8 where an integer
+            kernel ran as well; elsewhere it is a caller's bytes, or truth values. ``OTHER`` never counts.
+    """
+    seen = list(nodes)
+    moved = "int8" if any(precision == "int8" for _, precision in seen) else OTHER
+    named = [(provider, moved if precision == MOVED else precision) for provider, precision in seen]
+    counts = Counter(kind for kind in named if kind[1] != OTHER)
     return tuple(
         Executed(provider, precision, count, count / counts.total())
         for (provider, precision), count in counts.most_common()
