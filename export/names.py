@@ -46,15 +46,25 @@ def name_dimensions(model: ir.Model, inputs: tuple[TensorSpec, ...]) -> None:
         model: Its inputs stand in the order of ``inputs``; changed in place.
         inputs: With named free dimensions.
     """
-    renamed: dict[str, str] = {}
+    renamed: dict[str, str | int] = {}
     for value, spec in zip(model.graph.inputs, inputs, strict=True):
         for old, wanted in zip(value.shape or (), spec.shape, strict=True):
             if isinstance(old, ir.SymbolicDim) and isinstance(wanted, str) and old.value:
                 renamed[old.value] = wanted
+    rename_dimensions(model, renamed)
+
+
+def rename_dimensions(model: ir.Model, names: Mapping[str, str | int]) -> None:
+    """Give free dimensions another name, or a size, everywhere in the graph.
+
+    Args:
+        model: Changed in place.
+        names: New name or size by old name; others stay.
+    """
     for graph in model.graphs():
-        for value in ir.convenience.create_value_mapping(graph).values():
+        for value in {*graph.inputs, *(v for node in graph for v in node.outputs)}:
             if value.shape is not None:
-                value.shape = ir.Shape([_renamed(dim, renamed) for dim in value.shape])
+                value.shape = ir.Shape([_renamed(dim, names) for dim in value.shape])
 
 
 def _path(node: ir.Node) -> str:
@@ -72,7 +82,9 @@ def _unique(name: str, taken: Counter[str]) -> str:
     return name if taken[name] == 1 else f"{name}_{taken[name]}"
 
 
-def _renamed(dim: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | str | None:
+def _renamed(dim: int | ir.SymbolicDim, names: Mapping[str, str | int]) -> int | str | None:
     if isinstance(dim, int) or dim.value is None:
         return dim if isinstance(dim, int) else None
-    return re.sub(r"\w+", lambda word: names.get(word.group(), word.group()), dim.value)
+    if dim.value in names:
+        return names[dim.value]
+    return re.sub(r"\w+", lambda word: str(names.get(word.group(), word.group())), dim.value)

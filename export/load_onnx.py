@@ -1,0 +1,188 @@
+"""A user's ONNX file as ``Exported``. The file is untrusted: it is bounded and checked before it is used."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+import onnx_ir.passes.common as library
+
+from ..errors import BuildError, FourfoldError
+from ..models.spec import Dim, TensorSpec
+from .artifact import Evaluator, Exported, Feed, Golden, Refusal, Step
+from .names import rename_dimensions
+from .parity import Parity, check, fresh_inputs
+from .untrusted import first_line, read_proto
+
+OPSETS = (18, 25)
+"""Lowest and highest opset that graphs are converted to."""
+
+_GOLDEN_BATCH = 2
+_D = ir.DataType
+_INPUT_TYPES = {
+    *(_D.FLOAT, _D.DOUBLE, _D.FLOAT16, _D.BOOL),
+    *(_D.INT8, _D.INT16, _D.INT32, _D.INT64, _D.UINT8, _D.UINT16, _D.UINT32, _D.UINT64),
+}
+
+
+def load_onnx(path: Path, *, opset: int, evaluate: Evaluator, seed: int = 0) -> Exported:
+    """Load and check a user's graph, and bring it to an opset.
+
+    Args:
+        path: The file; external data must lie in its folder.
+        opset: The opset wanted; a graph that cannot be brought there safely keeps its own, and the history
+            says why.
+        evaluate: Runs a graph; the golden answers come from the graph as it was in the file.
+        seed: Of the golden inputs.
+
+    Returns:
+        The graph with its weights inside.
+
+    Raises:
+        BuildError: If the file is missing, broken, hostile, or not a network that can be run.
+    """
+    start = time.perf_counter()
+    path = Path(path)
+    source = _prepare(path)
+    was = source.opset_imports.get("", 1)
+    inputs, golden, refusals = _first_run(source, path, evaluate, seed)
+    model, parities, kept = _convert(source, inputs, opset, evaluate, seed)
+    step = Step(
+        name="load_onnx",
+        detail=f"read {path.name} in opset {was}, now in opset {model.opset_imports.get('', 1)}",
+        nodes=model.graph.num_nodes(),
+        seconds=time.perf_counter() - start,
+        refusals=refusals + kept,
+        parity=parities,
+    )
+    outputs = tuple(_output(value, golden.outputs, inputs) for value in model.graph.outputs)
+    return Exported(path.stem, model, inputs, outputs, golden, "fp32", (step,))
+
+
+def _prepare(path: Path) -> ir.Model:
+    """Read the file into a graph without functions, with weights that no caller can replace, all named."""
+    model = ir.from_proto(read_proto(path))
+    library.InlinePass()(model)
+    library.RemoveInitializersFromInputsPass()(model)
+    library.NameFixPass()(model)
+    return model
+
+
+def _first_run(
+    model: ir.Model, path: Path, evaluate: Evaluator, seed: int
+) -> tuple[tuple[TensorSpec, ...], Golden, tuple[Refusal, ...]]:
+    """Name the free dimensions and run the graph; when it only runs with batch 1, fix that."""
+    _name_free(model)
+    inputs = tuple(_spec(value, path) for value in model.graph.inputs)
+    if not any("batch" in spec.shape for spec in inputs):
+        reason = "the file fixes the batch size"
+        return inputs, _answer(model, inputs, path, evaluate, seed), (Refusal("batch", reason),)
+    try:
+        return inputs, _answer(model, inputs, path, evaluate, seed), ()
+    except BuildError as error:
+        reason = f"the batch size stays fixed at 1: {error}"
+    rename_dimensions(model, {"batch": 1})
+    inputs = tuple(replace(s, shape=tuple(1 if d == "batch" else d for d in s.shape)) for s in inputs)
+    return inputs, _answer(model, inputs, path, evaluate, seed), (Refusal("batch", reason),)
+
+
+def _answer(
+    model: ir.Model, inputs: tuple[TensorSpec, ...], path: Path, evaluate: Evaluator, seed: int
+) -> Golden:
+    feed = fresh_inputs(inputs, batch=_GOLDEN_BATCH, seed=seed)
+    try:
+        return Golden(feed, evaluate(model)(feed))
+    except Exception as error:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
+        message = (
+            f"{path.name}: expected a graph that runs on {shapes}, got {first_line(error)}; "
+            "run it where it was made, and export it again"
+        )
+        raise BuildError(message) from error
+
+
+def _convert(
+    source: ir.Model, inputs: tuple[TensorSpec, ...], opset: int, evaluate: Evaluator, seed: int
+) -> tuple[ir.Model, tuple[Parity, ...], tuple[Refusal, ...]]:
+    """Give the graph in the opset wanted, or as it is with the reason."""
+    was = source.opset_imports.get("", 1)
+    if was == opset:
+        return source, (), ()
+    if was > opset or not OPSETS[0] <= opset <= OPSETS[1]:
+        reason = f"stays in opset {was}: only conversions upwards to {OPSETS[0]}..{OPSETS[1]} are safe"
+        return source, (), (Refusal("opset", reason),)
+    try:
+        model = _converted(source, opset)
+        found = check(
+            "fp32",
+            evaluate(source),
+            evaluate(model),
+            inputs,
+            names=(f"opset {was}", f"opset {opset}"),
+            seed=seed + 1,
+        )
+    except Exception as error:
+        return source, (), (Refusal("opset", f"stays in opset {was}: {first_line(error)}"),)
+    if not all(p.ok for p in found):
+        return source, (), (Refusal("opset", f"stays in opset {was}: its converted form answers otherwise"),)
+    return model, found, ()
+
+
+def _converted(source: ir.Model, opset: int) -> ir.Model:
+    from onnxscript.version_converter import ConvertVersionPass
+
+    model = source.clone()
+    ConvertVersionPass(opset, fallback=True)(model)
+    if model.opset_imports.get("") != opset:
+        message = f"expected the converter to write opset {opset}, got {model.opset_imports.get('')}"
+        raise FourfoldError(message)
+    library.CheckerPass(full_check=True)(model)
+    return model
+
+
+def _name_free(model: ir.Model) -> None:
+    """Call the leading free dimension of the inputs ``"batch"``, and name what has no name."""
+    for value in model.graph.inputs:
+        value.shape = ir.Shape([_named(d, i, value.name) for i, d in enumerate(value.shape or ())])
+    leading = [list(value.shape or ())[:1] for value in model.graph.inputs]
+    free = [dim.value for dims in leading for dim in dims if isinstance(dim, ir.SymbolicDim)]
+    if free and free[0] != "batch":
+        # A dimension that the file calls "batch" but that does not lead must not be taken for it.
+        rename_dimensions(model, {"batch": "batch_of_file", str(free[0]): "batch"})
+    elif not free:
+        rename_dimensions(model, {"batch": "batch_of_file"})
+
+
+def _named(dim: int | ir.SymbolicDim, index: int, name: str | None) -> int | str:
+    if isinstance(dim, int):
+        return dim
+    return dim.value or ("batch" if index == 0 else f"{name}_{index}")
+
+
+def _spec(value: ir.Value, path: Path) -> TensorSpec:
+    if value.dtype is None or value.shape is None or value.dtype not in _INPUT_TYPES:
+        message = (
+            f"{path.name}: expected inputs that are tensors of numbers or booleans, got {value.type} at "
+            f"{value.name!r}; convert it inside your program before the network"
+        )
+        raise BuildError(message)
+    return TensorSpec(value.name or "", tuple(_dim(d) for d in value.shape), str(value.dtype.numpy()))
+
+
+def _output(value: ir.Value, answers: Feed, inputs: tuple[TensorSpec, ...]) -> TensorSpec:
+    """Describe an output: free where the graph says so, as the golden answer has it where it says nothing."""
+    answer = answers[value.name or ""]
+    known = {d for spec in inputs for d in spec.shape if isinstance(d, str)}
+    declared = [d if isinstance(d, int) or d.value in known else None for d in value.shape or ()]
+    if len(declared) != answer.ndim:
+        declared = [None] * answer.ndim
+    shape = [_dim(d) if d is not None else size for d, size in zip(declared, answer.shape, strict=True)]
+    if "batch" in known and answer.ndim and declared[0] is None and answer.shape[0] == _GOLDEN_BATCH:
+        shape[0] = "batch"
+    return TensorSpec(value.name or "", tuple(shape), answer.dtype.name)
+
+
+def _dim(dim: int | ir.SymbolicDim) -> Dim:
+    return dim if isinstance(dim, int) else str(dim.value)
