@@ -29,13 +29,15 @@ Call = Callable[[], object]
 """One inference that returns when the device has finished."""
 
 PERCENTILES = {"p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
-BURSTS = 20
+BURSTS = 24
 WINDOW_CALLS = 5
 WINDOW_SECONDS = 0.05
 STEADY_WITHIN = 0.05
 EMPTY_CALLS = 1000
-# Block lengths in bursts: one, and up to a quarter of all, where slow drift shows.
-BLOCK_LENGTHS = (1, 2, 5)
+# Block lengths in bursts: from one, up to a third of all, where slow drift shows.
+BLOCK_LENGTHS = (1, 2, 4, 8)
+# Fine enough that an interval's end is a twentieth of a percent of the ranks from the exact one.
+RANK_CELLS = 2000
 
 
 def measure(
@@ -45,7 +47,7 @@ def measure(
     max_seconds: float = 60.0,
     min_samples: int = 100,
     warmup_seconds: float = 2.0,
-    pause_seconds: float = 0.1,
+    pause_seconds: float = 0.2,
     batch: int = 1,
     threads: int = 1,
     clock: Clock = time.perf_counter_ns,
@@ -248,26 +250,46 @@ def _burst_of_sample(latency: Latency) -> Array:
 
 
 def _median(ms: Array, burst: Array, seed: int) -> Interval:
-    """Return the median with an interval from resampling whole bursts.
-
-    A resample weighs each burst by how often it was drawn; the weighted median is read off the samples
-    sorted once.
-    """
+    """Return the median with an interval from resampling whole bursts."""
     k = int(burst[-1]) + 1
     value = float(np.median(ms))
     if k < 2:
         return Interval(value, float(ms.min()), float(ms.max()))
-    order = np.argsort(ms, kind="stable")
-    ordered, owner = ms[order], burst[order]
+    last, below = _rank_cells(ms, burst, k)
 
     def medians(drawn: Array) -> Array:
-        found = np.empty(len(drawn))
-        for r, indices in enumerate(drawn):
-            weight = np.cumsum(np.bincount(indices, minlength=k)[owner])
-            found[r] = ordered[np.searchsorted(weight, weight[-1] / 2)]
-        return found
+        # A burst weighs as often as it was drawn; the median is where half the weight lies below.
+        weight = below @ _times_drawn(drawn).T
+        return last[(weight < weight[-1] / 2).sum(axis=0)]
 
     return widest_interval(value, k, medians, lengths=BLOCK_LENGTHS, seed=seed)
+
+
+def _rank_cells(ms: Array, burst: Array, k: int) -> tuple[Array, Array]:
+    """Sort the samples once and cut them into cells of neighbouring ranks, for a bootstrap of any size.
+
+    Args:
+        ms: (n,) samples.
+        burst: (n,) burst of each, below k.
+        k: Number of bursts.
+
+    Returns:
+        The largest sample of each cell, (cells,), and how many samples of each burst lie in it or
+        below it, (cells, k).
+    """
+    order = np.argsort(ms, kind="stable")
+    cells = min(RANK_CELLS, len(ms))
+    cell = np.arange(len(ms)) * cells // len(ms)
+    inside = np.zeros((cells, k))
+    np.add.at(inside, (cell, burst[order]), 1.0)
+    ends = np.searchsorted(cell, np.arange(cells), side="right") - 1
+    return ms[order][ends], np.cumsum(inside, axis=0)
+
+
+def _times_drawn(drawn: Array) -> Array:
+    """Count how often each block occurs in each resample: (r, k) indices to (r, k) counts."""
+    blocks = range(drawn.shape[1])
+    return np.stack([np.count_nonzero(drawn == block, axis=1) for block in blocks], axis=1).astype(np.float64)
 
 
 def _percentiles(ms: Array) -> tuple[Mapping[str, float], Mapping[str, str]]:
