@@ -94,7 +94,7 @@ def timings(timed: Iterable[Timed]) -> Answer:
 def comparisons(found: Iterable[Comparison]) -> Answer:
     """Answer with one verdict per pair."""
     pairs = tuple(found)
-    return Answer("\n".join(p.sentence for p in pairs), encode(pairs))
+    return Answer("\n".join(p.sentence for p in pairs), [p.summary() for p in pairs])
 
 
 def written(path: Path) -> Answer:

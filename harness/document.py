@@ -77,7 +77,7 @@ def load(text: str, kind: type[T], *, schema: int, name: str) -> T:
 
 
 def encode(value: object) -> object:
-    """Turn dataclasses, mappings, tuples and numbers into what ``json`` writes."""
+    """Turn dataclasses, mappings, tuples, sets of names and numbers into what ``json`` writes."""
     if isinstance(value, np.generic):
         return encode(cast(object, value.item()))
     if isinstance(value, float) and not math.isfinite(value):
@@ -91,6 +91,8 @@ def encode(value: object) -> object:
         return {key: encode(item) for key, item in items}
     if isinstance(value, tuple):
         return [encode(item) for item in cast("tuple[object, ...]", value)]
+    if isinstance(value, frozenset):
+        return sorted(cast("frozenset[str]", value))
     raise TypeError(f"expected a value that JSON can hold, got {type(value).__name__}; add it to encode")
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UnavailableError
 from ..models.registry import get_spec, model_names
 from ..models.spec import ModelSpec
 from ..runtimes.device import Device, load_devices
-from ..runtimes.engines import known_runtimes, runtime_for
+from ..runtimes.engines import PLANNED, known_runtimes, runtime_for
 from ..runtimes.runtime import Capabilities
 from .host import host, tools
 from .result import Host
@@ -74,11 +73,9 @@ def _device(device: Device) -> Row:
 
 def availability(device: Device) -> str:
     """Say in a few words what can be done for a device on this host."""
-    try:
-        missing = runtime_for(device).missing(device)
-    except UnavailableError as error:
-        return str(error)
-    if missing:
+    if device.runtime in PLANNED:
+        return f"{PLANNED[device.runtime]} is not built yet"
+    if missing := runtime_for(device).missing(device):
         return missing
     elsewhere = device.elsewhere()
     return f"builds and checks, no timing: {elsewhere}" if elsewhere else "ready"
@@ -89,6 +86,9 @@ def doctor(extra: Path | None = None) -> Diagnosis:
     return Diagnosis(
         host(),
         tools(LIBRARIES),
-        {n: r if isinstance(r, str) else r.capabilities for n, r in known_runtimes().items()},
+        {
+            name: found if isinstance(found, str) else found.capabilities
+            for name, found in known_runtimes().items()
+        },
         devices(extra),
     )

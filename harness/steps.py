@@ -40,7 +40,7 @@ def quantized(
         UsageError: If the samples do not fit the network.
         VerdictError: If the quantized graph no longer resembles the float one.
     """
-    samples, style = materials.calibration, runtime.capabilities.qdq
+    samples, style = materials.calibration, runtime.capabilities.style_for(device)
     assert samples is not None, "int8 always has calibration samples"
     assert style is not None, "an engine that takes int8 has a style"
     with narrator.stage(f"calibrating on {samples.count} samples"):
