@@ -82,10 +82,10 @@ def _read(path: Path) -> object:
 
 def _read_safetensors(path: Path) -> object:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return cast("Mapping[str, Tensor]", load_file(path))
+        return load(path.read_bytes())
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, error) from error
 
@@ -117,6 +117,7 @@ def _damaged(path: Path, error: Exception) -> BuildError:
 def _unwrapped(state: object, path: Path) -> dict[str, Tensor]:
     from torch import Tensor
 
+    got = type(state).__name__
     if isinstance(state, Mapping):
         mapping = cast("Mapping[object, object]", state)
         for key in WRAPPERS:
@@ -125,8 +126,7 @@ def _unwrapped(state: object, path: Path) -> dict[str, Tensor]:
         if all(isinstance(k, str) and isinstance(v, Tensor) for k, v in mapping.items()):
             return dict(cast("Mapping[str, Tensor]", mapping))
     message = (
-        f"expected tensors by name, got {type(state).__name__} with other content in {path.name}; "
-        "save module.state_dict()"
+        f"expected tensors by name, got {got} with other content in {path.name}; save module.state_dict()"
     )
     raise BuildError(message)
 
