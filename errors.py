@@ -54,9 +54,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
         known: The names that exist.
 
     Returns:
-        The error, naming the nearest known names (or all of them when none is near).
+        The error, naming the nearest known names (or, when none is near, as many as can be read).
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names) or 'none'}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {_some(names)}"
     return UsageError(f"expected a known {kind}, got {name!r}; {hint}")
+
+
+def _some(names: list[str], most: int = 20) -> str:
+    rest = f", and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + rest
