@@ -61,6 +61,17 @@ def load_onnx(path: Path, *, opset: int, evaluate: Evaluator, seed: int = 0) -> 
     return Exported(path.stem, model, inputs, outputs, golden, "fp32", (step,))
 
 
+def read_inputs(path: Path) -> tuple[TensorSpec, ...]:
+    """Read only what the file wants to be fed, with every check that loading makes.
+
+    Raises:
+        BuildError: As ``load_onnx``.
+    """
+    model = _prepare(path)
+    _name_free(model)
+    return tuple(_spec(value, path) for value in model.graph.inputs)
+
+
 def _prepare(path: Path) -> ir.Model:
     """Read the file into a graph without functions, with weights that no caller can replace, all named."""
     model = ir.from_proto(read_proto(path))

@@ -17,14 +17,19 @@ from ..errors import BuildError, unknown_name
 from .artifact import Evaluator, Exported, Feed, Refusal, Step
 from .parity import Parity, batch_sizes, fresh_inputs, parity, require
 from .rules.fold_batch_norm import FoldBatchNorm
+from .rules.merge_transposes import MergeTransposes
+from .rules.shapes import infer_shapes
+from .rules.static_shapes import StaticShapes
 from .rules.tidy import fold_constants, simplify, tidy
 
 Factory = Callable[[], ir.passes.PassBase]
 
 PASSES: dict[str, Factory] = {
     "fold_constants": fold_constants,
+    "static_shapes": StaticShapes,
     "simplify": simplify,
     "fold_batch_norm": FoldBatchNorm,
+    "merge_transposes": MergeTransposes,
     "tidy": tidy,
 }
 """Every rewrite by name."""
@@ -32,8 +37,11 @@ PASSES: dict[str, Factory] = {
 COMMON: tuple[str, ...] = (
     # Constants first: the folds below only see weights that are constants.
     "fold_constants",
+    # A padding becomes a constant before simplify moves it into its convolution.
+    "static_shapes",
     "simplify",
     "fold_batch_norm",
+    "merge_transposes",
     # Last: removes what the rules left unread.
     "tidy",
 )
@@ -94,15 +102,18 @@ def _apply(exported: Exported, name: str, rule: ir.passes.PassBase, proof: _Proo
 
 
 def _run(rule: ir.passes.PassBase, name: str, model: ir.Model) -> tuple[ir.Model, bool]:
+    before = model.graph.num_nodes()
     try:
         result = rule(model)
-        if result.modified:
-            # Rules read shapes, so each one finds them fresh.
-            library.ShapeInferencePass(check_type=False, strict_mode=False)(result.model)
+        # Library rewrites drop unread nodes without counting that as a change.
+        modified = result.modified or result.model.graph.num_nodes() != before
+        if modified:
+            library.NameFixPass()(result.model)
+            infer_shapes(result.model)
     except Exception as error:
         message = f"expected rewrite {name!r} to apply or to decline, got {type(error).__name__}: {error}"
         raise BuildError(message) from error
-    return result.model, result.modified
+    return result.model, modified
 
 
 def _factory(name: str) -> Factory:

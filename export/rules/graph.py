@@ -82,7 +82,8 @@ def set_constant(node: ir.Node, index: int, array: Array, name: str) -> None:
     node.resize_inputs(max(len(node.inputs), index + 1))
     node.replace_input_with(index, None)
     if old is not None and old.name is not None:
-        name = old.name
+        if old.is_initializer():
+            name = old.name
         if old.is_initializer() and not old.uses() and not old.is_graph_output():
             graph_of(node).initializers.pop(old.name)
     node.replace_input_with(index, add_constant(graph_of(node), name, array))
