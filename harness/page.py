@@ -14,8 +14,9 @@ from markupsafe import Markup
 from ..errors import UsageError
 from ..export.artifact import Array, Refusal, Step
 from . import wording
-from .axis import COLOURS, size_text
-from .plots import Bars, Point, accuracy_plot, history_plot, latency_plot, size_plot
+from .bars import Bars, history_plot, size_plot
+from .drawing import COLOURS, size_text
+from .plots import Point, accuracy_plot, latency_plot
 from .result import Report
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _template() -> jinja2.Template:
         tolerance=wording.tolerance,
         tolerance_reason=wording.reason,
         equality=wording.equality,
+        moment=wording.moment,
         size=size_text,
     )
     return environment.get_template("report.html.j2")
@@ -182,7 +184,11 @@ def _plots(views: Sequence[View], samples: Mapping[str, Array]) -> tuple[Drawn, 
     sizes = size_plot([Bars(v.report.title, v.index, v.compiled, v.graph) for v in views if v.compiled])
     drawn = (
         Drawn("latency", "Latency, every measured call", Markup(latency)),
-        Drawn("accuracy", "Accuracy against latency, measured", Markup(accuracy_plot(points))),
         Drawn("size", "Size on the device", Markup(sizes)),
+        Drawn(
+            "accuracy",
+            "Accuracy against latency, measured",
+            Markup(accuracy_plot(points) if len(points) > 1 else ""),
+        ),
     )
     return tuple(d for d in drawn if d.plot)

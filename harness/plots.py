@@ -1,7 +1,6 @@
-"""Plots as inline SVG: pure functions from values to text, readable without a script or a library.
+"""Plots of measurements as inline SVG: pure functions from values to text, without a script or a library.
 
-Every plot is drawn 440 wide, which a phone shows at full size and a page shows two of side by side. The
-index of a bundle picks its colour, the same in every plot.
+The index of a bundle picks its colour, the same in every plot.
 """
 
 from __future__ import annotations
@@ -11,25 +10,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..export.artifact import Array, Step
-from .axis import (
+from ..export.artifact import Array
+from .axis import Axis, axis
+from .drawing import (
+    EDGE,
     FONT,
-    Axis,
-    axis,
+    NOTE,
+    WIDTH,
     colour,
     figure,
     label,
+    named_row,
     number,
     shorten,
-    size_text,
+    stroke,
     tag,
     time_unit,
     words,
 )
 from .result import Interval
-
-WIDTH = 440.0
-EDGE = 6.0
+from .wording import digits
 
 # Beyond this share of samples the axis is cut when the rest would stretch it: one far outlier hides all else.
 _SHOWN = 0.99
@@ -46,17 +46,6 @@ class Point:
     latency_ms: Interval
     accuracy: Interval
     """Share of right answers, 0..1."""
-
-
-@dataclass(frozen=True)
-class Bars:
-    """One bundle in the plot of sizes, in bytes."""
-
-    name: str
-    index: int
-    """Picks the colour."""
-    compiled: int
-    graph: int
 
 
 def latency_plot(
@@ -101,81 +90,26 @@ def accuracy_plot(points: Sequence[Point]) -> str:
     if not points:
         return ""
     factor, unit = time_unit(max(p.latency_ms.value for p in points))
-    left, top, names = 40.0, 8.0, 150.0
-    height = max(190.0, 15.0 * len(points))
+    left, top, names = 34.0, 26.0, 160.0
+    height = max(210.0, 15.0 * len(points))
     latencies = [v * factor for p in points for v in (p.latency_ms.low, p.latency_ms.high)]
     spread = max(latencies) / min(latencies) if min(latencies) > 0 else 1.0
-    x = axis(latencies, left, WIDTH - names - 22, log=spread > _LOG_FROM)
+    x = axis(latencies, left, WIDTH - names - 30, log=spread > _LOG_FROM)
     shares = [100 * v for p in points for v in (p.accuracy.low, p.accuracy.high)]
     y = axis(shares, top + height, top, limits=(0.0, 100.0))
     places = _spread([y(100 * p.accuracy.value) for p in points], 15.0, top + 6, top + height - 4)
     parts = [
         _x_axis(x, top, top + height, f"median latency, {unit}{' (log scale)' if x.log else ''}", count=4),
         _y_axis(y, x),
-        label(left, top + height + 44, "top-1 accuracy, %, upwards; bars are 95 % intervals", opacity=0.75),
+        label(EDGE, FONT, "top-1 accuracy, %; bars are 95 % intervals", opacity=0.75),
     ]
     for point, place in zip(points, places, strict=True):
-        parts.append(_cross(point, factor, x, y, place, WIDTH - names))
+        parts.append(_cross(point, factor, unit, x, y, place, WIDTH - names))
     described = "; ".join(
-        f"{p.name}: {100 * p.accuracy.value:.1f} % at {p.latency_ms.value * factor:.3g} {unit}"
+        f"{p.name}: {digits(100 * p.accuracy.value)} % at {digits(p.latency_ms.value * factor)} {unit}"
         for p in points
     )
-    return figure("Accuracy against latency", described, WIDTH, top + height + 50, *parts)
-
-
-def size_plot(bundles: Sequence[Bars]) -> str:
-    """Draw the size of what is shipped to the device, and of the graph it was compiled from.
-
-    Args:
-        bundles: One pair of bars each.
-
-    Returns:
-        The plot, or ``""`` when there is nothing to draw.
-    """
-    if not bundles:
-        return ""
-    scale = axis([float(max(b.compiled, b.graph)) for b in bundles], EDGE, WIDTH - EDGE, zero=True)
-    rows: list[str] = []
-    for i, b in enumerate(bundles):
-        note = f"{size_text(b.compiled)} compiled, {size_text(b.graph)} graph"
-        solid = tag("rect", x=EDGE, y=0, width=scale(b.compiled) - EDGE, height=11, rx=2, fill="currentColor")
-        edge = tag(
-            "rect", x=EDGE, y=13, width=scale(b.graph) - EDGE, height=3, fill="currentColor", opacity=0.4
-        )
-        rows.append(_bar_row(b.name, note, tag("g", solid, edge, style=colour(b.index)), 42.0 * i))
-    described = "; ".join(f"{b.name}: {size_text(b.compiled)} compiled" for b in bundles)
-    return figure("Size", described, WIDTH, 42.0 * len(bundles) + 4, *rows)
-
-
-def history_plot(history: Sequence[Step]) -> str:
-    """Draw how many nodes the graph has after every step, and how many places each step changed.
-
-    Args:
-        history: The steps in order; those before there is a graph have no bar.
-
-    Returns:
-        The plot, or ``""`` when there is nothing to draw.
-    """
-    if not history:
-        return ""
-    scale = axis([float(s.nodes or 0) for s in history], EDGE, WIDTH - EDGE, zero=True)
-    rows: list[str] = []
-    before: int | None = None
-    for i, step in enumerate(history):
-        length = scale(step.nodes or 0) - EDGE
-        bar = tag("rect", x=EDGE, y=0, width=length, height=9, rx=2, fill="currentColor", opacity=0.65)
-        rows.append(_bar_row(step.name, _step_note(step, before), bar if step.nodes else "", 38.0 * i))
-        before = step.nodes if step.nodes is not None else before
-    described = "; ".join(f"{s.name}: {'no graph yet' if s.nodes is None else s.nodes}" for s in history)
-    return figure("Graph nodes after every step", described, WIDTH, 38.0 * len(history) + 4, *rows)
-
-
-def _step_note(step: Step, before: int | None) -> str:
-    changed = f"{step.changed} changed" if step.changed else "nothing changed" if step.nodes == before else ""
-    if step.nodes is None:
-        return ", ".join(filter(None, (changed, "no graph yet")))
-    moved = f" ({step.nodes - before:+d})" if before is not None and step.nodes != before else ""
-    return ", ".join(filter(None, (changed, f"{step.nodes} nodes{moved}")))
+    return figure("Accuracy against latency", described, WIDTH, top + height + 34, *parts)
 
 
 def _times(interval: Interval, factor: float) -> Interval:
@@ -199,7 +133,7 @@ def _ridge(
     beyond = int((ms > scale.high).sum())
     note = f"{beyond} of {len(ms)} beyond the axis" if beyond else f"{len(ms)} samples"
     if median is not None:
-        note = f"{median.value:.3g} {unit}, {note}"
+        note = f"{digits(median.value)} {unit}, {note}"
     shapes = [tag("path", d=_density(ms, scale, base, 20.0), fill="currentColor", opacity=0.45)]
     if median is not None:
         middle = scale(median.value)
@@ -207,9 +141,9 @@ def _ridge(
             tag(
                 "line", x1=middle, x2=middle, y1=base - 21, y2=base + 5, stroke="currentColor", stroke_width=2
             ),
-            _stroke(scale(median.low), base + 3, scale(median.high), base + 3, width=4),
+            stroke(scale(median.low), base + 3, scale(median.high), base + 3, width=4),
         ]
-    return _named(name, note, y + FONT) + tag("g", *shapes, style=style)
+    return named_row(name, note, y + FONT) + tag("g", *shapes, style=style)
 
 
 def _density(ms: Array, scale: Axis, base: float, height: float) -> str:
@@ -227,19 +161,20 @@ def _density(ms: Array, scale: Axis, base: float, height: float) -> str:
     return f"M{centres[0]:.1f} {base:.1f} {outline} L{centres[-1]:.1f} {base:.1f}Z"
 
 
-def _cross(point: Point, factor: float, x: Axis, y: Axis, place: float, names: float) -> str:
+def _cross(point: Point, factor: float, unit: str, x: Axis, y: Axis, place: float, names: float) -> str:
     time, share = _times(point.latency_ms, factor), _times(point.accuracy, 100)
     at_x, at_y = x(time.value), y(share.value)
-    full = f"{point.name}: {share.value:.2f} % at {time.value:.3g}"
-    leader = f"M{at_x + 6:.1f} {at_y:.1f} L{x.end + 6:.1f} {place:.1f} H{names - 3:.1f}"
+    full = f"{point.name}: {digits(share.value)} % at {digits(time.value)} {unit}"
+    leader = f"M{at_x + 6:.1f} {at_y:.1f} L{x.end + 6:.1f} {place:.1f} H{names - 8:.1f}"
     shapes = (
         tag("path", d=leader, fill="none", stroke="currentColor", stroke_width=0.8, opacity=0.45),
-        _stroke(x(time.low), at_y, x(time.high), at_y),
-        _stroke(at_x, y(share.low), at_x, y(share.high)),
+        stroke(x(time.low), at_y, x(time.high), at_y),
+        stroke(at_x, y(share.low), at_x, y(share.high)),
         tag("circle", tag("title", words(full)), cx=at_x, cy=at_y, r=4.5, fill="currentColor"),
+        tag("circle", cx=names - 8, cy=place, r=3, fill="currentColor"),
     )
-    short = shorten(point.name, WIDTH - names, font=11)
-    text = label(names, place + 4, short, hover=full, font_size=11)
+    short = shorten(point.name, WIDTH - names, font=NOTE)
+    text = label(names, place + 4, short, hover=full, font_size=NOTE)
     return tag("g", *shapes, style=colour(point.index)) + text
 
 
@@ -259,24 +194,13 @@ def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> lis
     return result
 
 
-def _bar_row(name: str, note: str, bar: str, y: float) -> str:
-    return _named(name, note, y + FONT) + tag("g", bar, transform=f"translate(0 {y + FONT + 6:g})")
-
-
-def _named(name: str, note: str, y: float) -> str:
-    """Write a row's name at the left and what is to be said about it at the right, without overlap."""
-    room = WIDTH - 2 * EDGE - len(note) * 11 * 0.56 - 12
-    right = label(WIDTH - EDGE, y, note, text_anchor="end", font_size=11, opacity=0.75)
-    return label(EDGE, y, shorten(name, room), hover=name) + right
-
-
 def _x_axis(scale: Axis, top: float, bottom: float, title: str, *, count: int = 5) -> str:
-    parts = [_stroke(scale.start, bottom, scale.end, bottom, width=1, opacity=0.5)]
+    parts = [stroke(scale.start, bottom, scale.end, bottom, width=1, opacity=0.5)]
     for value in scale.ticks(count):
         at = scale(value)
         anchor = "start" if at < 14 else "end" if at > WIDTH - 14 else "middle"
-        parts.append(_stroke(at, top, at, bottom, width=1, opacity=0.13))
-        parts.append(label(at, bottom + 14, number(value), text_anchor=anchor, font_size=11))
+        parts.append(stroke(at, top, at, bottom, width=1, opacity=0.13))
+        parts.append(label(at, bottom + 14, number(value), text_anchor=anchor, font_size=NOTE))
     middle = (scale.start + scale.end) / 2
     parts.append(label(middle, bottom + 29, title, text_anchor="middle", opacity=0.75))
     return "".join(parts)
@@ -286,12 +210,6 @@ def _y_axis(scale: Axis, across: Axis) -> str:
     parts: list[str] = []
     for value in scale.ticks():
         at = scale(value)
-        parts.append(_stroke(across.start, at, across.end, at, width=1, opacity=0.13))
-        parts.append(label(across.start - 5, at + 4, number(value), text_anchor="end", font_size=11))
+        parts.append(stroke(across.start, at, across.end, at, width=1, opacity=0.13))
+        parts.append(label(across.start - 5, at + 4, number(value), text_anchor="end", font_size=NOTE))
     return "".join(parts)
-
-
-def _stroke(x1: float, y1: float, x2: float, y2: float, *, width: float = 1.6, opacity: float = 1) -> str:
-    return tag(
-        "line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width, stroke_opacity=opacity
-    )

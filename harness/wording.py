@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from ..export.parity import TOLERANCES, Parity
-from .axis import time_unit
+from .drawing import time_unit
 from .result import Interval
 
 
@@ -49,6 +50,14 @@ def p_value(p: float) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
+def moment(text: str) -> str:
+    """Write an ISO 8601 time to the minute; what is none stays as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return text
+
+
 def tolerance(kind: str) -> str:
     """Write the bound that a comparison had to keep."""
     known = TOLERANCES.get(kind)
@@ -72,7 +81,5 @@ def equality(checked: Sequence[Parity]) -> str:
         return ""
     worst = min(checked, key=lambda p: (p.ok, -p.relative if math.isfinite(p.relative) else p.sqnr_db))
     batches = ", ".join(str(b) for b in dict.fromkeys(p.batch for p in checked))
-    return (
-        f"{'equal' if worst.ok else 'differs'}: relative {worst.relative:.1e}, {digits(worst.sqnr_db)} dB "
-        f"(batch {batches})"
-    )
+    said = "equal" if worst.ok else "differs"
+    return f"{said}: relative {digits(worst.relative, 2)}, {digits(worst.sqnr_db)} dB (batch {batches})"
