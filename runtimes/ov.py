@@ -6,6 +6,7 @@ processor would like. The graphs that OpenVINO answers wrongly without a word ar
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,12 @@ from .sessions import (
 
 _INPUTS, _OUTPUTS = ["fourfold", "inputs"], ["fourfold", "outputs"]
 """Where the IR keeps our specs: OpenVINO drops unused inputs and the names of free dimensions."""
+
+_Shapes = tuple[tuple[int, ...], ...]
+_ANY: _Shapes = ()
+"""Key of the plan that takes any shapes."""
+_MOST_PLANS = 4
+"""Plans that one session keeps for known shapes; each holds a copy of the weights."""
 
 _FLOATS = {"f32": "fp32", "f64": "fp64", "f16": "fp16", "bf16": "bf16"}
 _BYTES = frozenset({"i8", "u8", "boolean"})
@@ -101,23 +108,36 @@ class OvRuntime:
         return OvSession(compiled, device)
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """The network, compiled for inputs of certain shapes, or of any."""
+
+    compiled: Any
+    request: Any
+    ports: dict[str, Any]
+    """Output ports by name."""
+
+
 class OvSession:
-    """One network in OpenVINO."""
+    """One network in OpenVINO, with a plan of its own for each of the first few shapes it meets.
+
+    Where the batch is free, OpenVINO plans anew in every inference, which was measured to take 1.3 to 2.2
+    times as long as a plan for known shapes.
+    """
 
     def __init__(self, compiled: Path, device: Device) -> None:
         self._name = compiled.name
+        self._device = device
         try:
-            model = _core().read_model(compiled)
-            self._inputs = specs_from_json(model.get_rt_info(_INPUTS).value)
-            outputs = specs_from_json(model.get_rt_info(_OUTPUTS).value)
-            self._model: Any = _compiled(model, device)
-            self._request: Any = self._model.create_infer_request()
+            self._model: Any = _core().read_model(compiled)
+            self._inputs = specs_from_json(self._model.get_rt_info(_INPUTS).value)
+            self._outputs = specs_from_json(self._model.get_rt_info(_OUTPUTS).value)
         except Exception as error:
             message = f"expected OpenVINO to open {self._name}, got: {reason(error)}; compile it again"
             raise RunError(message) from error
-        self._used = {name for port in self._model.inputs for name in port.get_names()}
-        self._ports = {spec.name: self._model.output(spec.name) for spec in outputs}
-        self._ran = False
+        self._used = [port.get_any_name() for port in self._model.inputs]
+        self._plans: dict[_Shapes, _Plan] = {}
+        self._last: _Plan | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,30 +148,53 @@ class OvSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._request = self._model = None
+        self._model = self._last = None
+        self._plans.clear()
 
     def run(self, feed: Feed) -> Feed:
-        """See ``Session.run``."""
-        if self._request is None:
+        """See ``Session.run``; the first inference of a new shape takes longer."""
+        if self._model is None:
             raise closed()
         checked = check_feed(feed, self._inputs)
+        used = {name: checked[name] for name in self._used}
         try:
-            answers = self._request.infer({name: checked[name] for name in self._used})
+            plan = self._plan(tuple(array.shape for array in used.values()))
+            answers = plan.request.infer(used)
         except Exception as error:
             message = f"expected OpenVINO to run {self._name}, got: {reason(error)}; verify the bundle"
             raise RunError(message) from error
-        self._ran = True
-        return {name: np.asarray(answers[port]) for name, port in self._ports.items()}
+        self._last = plan
+        return {name: np.asarray(answers[port]) for name, port in plan.ports.items()}
 
     def executed(self) -> tuple[Executed, ...]:
-        """See ``Session.executed``: reads the plan that OpenVINO followed; a loop counts as one node."""
-        if self._request is None:
+        """See ``Session.executed``: reads the plan that was followed last; a loop counts as one node."""
+        if self._model is None:
             raise closed()
-        if not self._ran:
+        if self._last is None:
             raise not_run()
-        provider = "+".join(self._model.get_property("EXECUTION_DEVICES"))
-        plan = self._model.get_runtime_model().get_ops()
-        return shares((provider, _precision(op)) for op in plan)
+        compiled = self._last.compiled
+        provider = "+".join(compiled.get_property("EXECUTION_DEVICES"))
+        return shares((provider, _precision(op)) for op in compiled.get_runtime_model().get_ops())
+
+    def _plan(self, shapes: _Shapes) -> _Plan:
+        """Find the plan for inputs of these shapes, or make it."""
+        if shapes in self._plans:
+            return self._plans[shapes]
+        model = self._fixed(shapes) if len(self._plans) < _MOST_PLANS else None
+        key = _ANY if model is None else shapes
+        if key not in self._plans:
+            compiled = _compiled(model or self._model, self._device)
+            ports = {spec.name: compiled.output(spec.name) for spec in self._outputs}
+            self._plans[key] = _Plan(compiled, compiled.create_infer_request(), ports)
+        return self._plans[key]
+
+    def _fixed(self, shapes: _Shapes) -> Any:
+        """Give the model with all its shapes known; None where it has them, or where knowing them hurts."""
+        if not self._model.is_dynamic():
+            return None
+        model = self._model.clone()
+        model.reshape(dict(zip(self._used, shapes, strict=True)))
+        return None if any(scan_traps(model)) else model
 
 
 @cache
