@@ -27,20 +27,25 @@ class Grid:
     """``"uint8"`` or ``"int8"``."""
 
 
-def activation_grid(low: float, high: float, style: QdqStyle) -> Grid:
+def activation_grid(low: float, high: float, style: QdqStyle, *, symmetric: bool) -> Grid:
     """Choose the grid that covers ``low`` to ``high`` and zero.
 
     Args:
         low: Lowest value worth representing, finite.
         high: Highest value worth representing, finite.
-        style: Integer type and symmetry.
+        style: Integer types that the engine takes.
+        symmetric: True puts zero in the middle, unless nothing is negative and the style allows for that.
 
     Returns:
-        The grid; a range on one side of zero keeps all its levels on that side unless symmetric.
+        The grid.
     """
     low, high = min(low, 0.0), max(high, 0.0)
+    if symmetric and style.unsigned_positive:
+        if low == 0.0:
+            return Grid(_down(high / 255.0), 0, "uint8")
+        return Grid(_down(max(-low, high) / 127.0), 0, "int8")
     offset = 0 if style.activations == "uint8" else -128
-    if style.symmetric_activations:
+    if symmetric:
         return Grid(_down(max(-low, high) / 127.0), offset + 128, style.activations)
     scale = _down((high - low) / 255.0)
     return Grid(scale, offset + round(min(255.0, -low / scale)), style.activations)

@@ -187,8 +187,10 @@ class _Plan:
             return ""
         if node.op_type in PASSING:
             return "" if any(v in wanted for v in answers(node)) else "nothing after it computes in integers"
-        strangers = [v.name for v in activations(node) if not self._at_hand(v, node)]
-        if strangers:
+        inputs = activations(node)
+        if all(self.rounded(v) for v in inputs):
+            return ""  # one answer is restored to float instead of every input
+        if strangers := [v.name for v in inputs if not self._at_hand(v, node)]:
             return f"{', '.join(str(s) for s in strangers)} is computed in float"
         return (
             ""
@@ -233,8 +235,7 @@ def _unfit_weights(node: ir.Node, style: QdqStyle) -> str:
     if constant(node.inputs[0]) is not None:
         return "its weights stand on the left"
     if weight is None:
-        products = node.op_type == "MatMul" and style.activation_products
-        return "" if products else "its weights are not constant"
+        return _unfit_product(node, style)
     if weight.dtype != np.float32 or weight.ndim < 2:
         return f"its weights are {weight.dtype} of shape {weight.shape}"
     if not np.isfinite(weight).all():
@@ -245,6 +246,15 @@ def _unfit_weights(node: ir.Node, style: QdqStyle) -> str:
     if bias is not None and style.quantize_bias and _unfit_bias(constant(bias)):
         return "its bias is not a constant vector"
     return ""
+
+
+def _unfit_product(node: ir.Node, style: QdqStyle) -> str:
+    if node.op_type != "MatMul" or not style.activation_products:
+        return "its weights are not constant"
+    makers = [v.producer() for v in node.inputs if v is not None]
+    # Most attention weights are smaller than one step of a grid that reaches up to the largest.
+    attends = any(m is not None and m.op_type == "Softmax" for m in makers)
+    return "it multiplies by attention weights, which 8 bits represent poorly" if attends else ""
 
 
 def _scaled(node: ir.Node) -> bool:

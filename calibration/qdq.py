@@ -15,7 +15,7 @@ import onnx_ir as ir
 from ..errors import BuildError
 from ..export.artifact import Array, Evaluator, Exported, Feed, Step
 from ..export.parity import Parity, parity
-from .graph import PASSING, constant, source
+from .graph import PASSING, answers, constant, source
 from .grids import Grid, activation_grid, to_integers, weight_scales, widen_for_bias
 from .placement import Placement, place
 from .ranges import Ranges
@@ -129,7 +129,14 @@ class _Writer:
         before = node.inputs[0] if node is not None and moved else None
         if before in self.grids:
             return self.grids[before]
-        return activation_grid(*self.ranges[value.name or ""], self.style)
+        symmetric = self.style.symmetric_activations or self._read_by(value, self.style.symmetric_inputs)
+        return activation_grid(*self.ranges[value.name or ""], self.style, symmetric=symmetric)
+
+    def _read_by(self, value: ir.Value, operators: frozenset[str]) -> bool:
+        """Tell whether an integer node of these kinds reads a value, or what it is only moved to."""
+        readers = [n for n in value.consumers() if n in self.integer]
+        moved = [v for n in readers if n.op_type in PASSING for v in answers(n)]
+        return any(n.op_type in operators for n in readers) or any(self._read_by(v, operators) for v in moved)
 
     def _write_activation(self, value: ir.Value) -> None:
         grid = self.grids[value]
