@@ -104,7 +104,10 @@ class Bundle:
         manifest = document.load(text, Manifest, schema=SCHEMA, name=str(folder / MANIFEST))
         _check_names(folder, manifest)
         for name, entry in manifest.files.items():
-            _check_file(folder, name, entry)
+            try:
+                _check_file(folder, name, entry)
+            except OSError as error:
+                raise _damaged(folder, f"a readable {name}", str(error)) from error
         return cls(folder, manifest)
 
     @property
@@ -205,12 +208,14 @@ def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
 
 
 def _read_text(path: Path) -> str:
-    if path.stat().st_size > _LARGEST_TEXT:
-        raise _damaged(path.parent, f"at most {_LARGEST_TEXT} bytes in {path.name}", "more")
     try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise _damaged(path.parent, f"at most {_LARGEST_TEXT} bytes in {path.name}", "more")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise _damaged(path.parent, f"text in {path.name}", "other bytes") from error
+    except OSError as error:
+        raise _damaged(path.parent, f"a readable {path.name}", str(error)) from error
 
 
 def _named(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:

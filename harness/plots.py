@@ -131,7 +131,7 @@ def _ridge(
 ) -> str:
     base = y + height - 10
     beyond = int((ms > scale.high).sum())
-    note = f"{beyond} of {len(ms)} beyond the axis" if beyond else f"{len(ms)} samples"
+    note = f"{beyond} of {len(ms)} off the axis" if beyond else f"{len(ms)} samples"
     if median is not None:
         note = f"{digits(median.value)} {unit}, {note}"
     shapes = [tag("path", d=_density(ms, scale, base, 20.0), fill="currentColor", opacity=0.45)]

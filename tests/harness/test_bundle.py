@@ -400,6 +400,24 @@ def test_a_manifest_of_other_bytes_is_refused(make):
         Bundle.load(folder)
 
 
+def test_a_file_that_cannot_be_read_is_one_sentence(make, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "denied", str(path))
+
+    folder = make()
+    monkeypatch.setattr("fourfold.harness.bundle.digest", refuse)  # root may read anything
+    with pytest.raises(UsageError, match=r"expected a readable compiled/deep/model.bin .*denied"):
+        Bundle.load(folder)
+
+
+def test_an_absurdly_large_manifest_is_refused_unread(make):
+    folder = make()
+    with (folder / "manifest.json").open("r+b") as file:
+        file.truncate(2**30)
+    with pytest.raises(UsageError, match="at most"):
+        Bundle.load(folder)
+
+
 def test_a_new_latency_replaces_the_old_one_and_the_bundle_stays_whole(make, latency):
     bundle = Bundle.load(make())
     taken = 2_000_000 + np.arange(400) * 10

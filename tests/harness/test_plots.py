@@ -146,7 +146,7 @@ def test_an_outlier_does_not_flatten_the_rest_and_is_counted():
     root = drawn(latency_plot({"a": timed}, {}, {}))
     *ticks, _, _, note = texts(root)
     assert max(float(t) for t in ticks) < 3
-    assert note in [f"{n} of 500 beyond the axis" for n in range(1, 6)]
+    assert note in [f"{n} of 500 off the axis" for n in range(1, 6)]
 
 
 def test_the_ridge_peaks_where_the_samples_are():
