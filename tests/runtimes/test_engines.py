@@ -1,0 +1,125 @@
+"""Engines are found by name: built, planned, or brought by another package."""
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from fourfold.errors import UnavailableError, UsageError
+from fourfold.runtimes import engines
+from fourfold.runtimes.device import Device, get_device, load_devices
+from fourfold.runtimes.engines import (
+    BUILT,
+    PLANNED,
+    get_runtime,
+    known_runtimes,
+    library_version,
+    runtime_for,
+)
+from fourfold.runtimes.null import NullRuntime
+from fourfold.runtimes.runtime import Runtime
+
+
+class Foreign(NullRuntime):
+    name = "foreign"
+
+
+FOREIGN = Foreign()
+NOT_AN_ENGINE = "text"
+
+
+def bring(monkeypatch: pytest.MonkeyPatch, **entries: str) -> None:
+    found = [EntryPoint(name, f"{__name__}:{value}", engines.GROUP) for name, value in entries.items()]
+    monkeypatch.setattr(engines, "entry_points", lambda group: found)
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[Foreign.__module__])
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_built_engine_is_a_runtime_of_its_name(name: str) -> None:
+    runtime = get_runtime(name)
+    assert isinstance(runtime, Runtime)
+    assert runtime.name == name
+    assert get_runtime(name) is runtime
+
+
+@pytest.mark.parametrize("device", load_devices().values(), ids=lambda device: device.name)
+def test_every_shipped_row_has_an_engine_or_a_reason(device: Device) -> None:
+    if device.runtime in PLANNED:
+        with pytest.raises(UnavailableError, match="not built yet; use --device cpu-ort") as caught:
+            runtime_for(device)
+        assert caught.value.exit_code == 5
+    else:
+        assert runtime_for(device).name == device.runtime
+
+
+def test_the_device_that_works_everywhere_works_here() -> None:
+    device = get_device(engines.WORKS_EVERYWHERE)
+    assert runtime_for(device).missing(device) is None
+
+
+def test_an_unknown_engine_gets_near_names() -> None:
+    with pytest.raises(UsageError, match="expected a known runtime, got 'onnx'"):
+        get_runtime("onnx")
+
+
+def test_doctor_gets_every_engine_or_its_reason() -> None:
+    known = known_runtimes()
+    assert [name for name, engine in known.items() if isinstance(engine, Runtime)] == list(BUILT)
+    assert {name for name, engine in known.items() if isinstance(engine, str)} == set(PLANNED)
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    foreign = Foreign()
+    foreign.library = "no-such-package"
+    assert library_version(foreign) is None
+
+
+def test_another_package_brings_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(monkeypatch, foreign="FOREIGN")
+    assert runtime_for(Device("d", "D", "foreign", "any")) is FOREIGN
+    assert known_runtimes()["foreign"] is FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ({"foreign": "NOT_AN_ENGINE"}, "to be a Runtime named 'foreign', got str"),
+        ({"other": "FOREIGN"}, "to be a Runtime named 'other', got Foreign"),
+        ({"foreign": "ABSENT"}, "to load, got AttributeError"),
+    ],
+)
+def test_a_broken_engine_is_refused_and_leaves_the_others_alone(
+    entry: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(monkeypatch, **entry)
+    (name,) = entry
+    with pytest.raises(UsageError, match=sentence):
+        get_runtime(name)
+    known = known_runtimes()
+    assert isinstance(known[name], str)
+    assert isinstance(known["ort"], Runtime)
+
+
+def test_a_name_of_ours_is_not_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    bring(monkeypatch, ort="FOREIGN")
+    with pytest.raises(UsageError, match=r"each engine name once, got 'ort' from fourfold\.runtimes\.ort"):
+        load_devices()
+
+
+def test_a_planned_engine_may_be_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = Foreign()
+    planned.name = "trt"
+    monkeypatch.setattr(sys.modules[Foreign.__module__], "FOREIGN", planned)
+    bring(monkeypatch, trt="FOREIGN")
+    assert runtime_for(get_device("rtx-4090")) is planned
+    assert known_runtimes()["trt"] is planned
+
+
+def test_listing_engines_imports_no_vendor_library() -> None:
+    code = (
+        "import sys; from fourfold.runtimes.engines import known_runtimes; known_runtimes();"
+        "print(sorted({'onnxruntime', 'openvino', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
