@@ -17,6 +17,7 @@ from ..errors import BuildError, unknown_name
 from .artifact import Evaluator, Exported, Feed, Refusal, Step
 from .parity import Parity, batch_sizes, fresh_inputs, parity, require
 from .rules.fold_batch_norm import FoldBatchNorm
+from .rules.fold_scale import FoldScale
 from .rules.merge_transposes import MergeTransposes
 from .rules.shapes import infer_shapes
 from .rules.static_shapes import StaticShapes
@@ -30,6 +31,7 @@ PASSES: dict[str, Factory] = {
     "simplify": simplify,
     "fold_batch_norm": FoldBatchNorm,
     "merge_transposes": MergeTransposes,
+    "fold_scale": FoldScale,
     "tidy": tidy,
 }
 """Every rewrite by name."""
@@ -42,6 +44,8 @@ COMMON: tuple[str, ...] = (
     "simplify",
     "fold_batch_norm",
     "merge_transposes",
+    # After the layout is short: a factor passes fewer operators on its way to the weights.
+    "fold_scale",
     # Last: removes what the rules left unread.
     "tidy",
 )

@@ -54,13 +54,6 @@ def output_axis(host: ir.Node) -> int:
     return 1 if is_op(host, "MatMul") else 0
 
 
-def output_channels(host: ir.Node) -> int:
-    """Give the number of output channels of a node with constant weights."""
-    weights = constant(host.inputs[1])
-    assert weights is not None
-    return weights.shape[output_axis(host)]
-
-
 def scale_outputs(host: ir.Node, scale: Array, shift: Array | None = None) -> None:
     """Make a node compute ``scale * y + shift`` instead of ``y``.
 
@@ -85,6 +78,31 @@ def scale_outputs(host: ir.Node, scale: Array, shift: Array | None = None) -> No
     if total.ndim == 0 or total.shape[-1] == 1:
         total = np.broadcast_to(total, (weights.shape[axis],))
     set_constant(host, 2, total.astype(weights.dtype), f"{host.name}.bias")
+
+
+def scale_inputs(host: ir.Node, scale: Array) -> None:
+    """Make a node compute its answer to ``scale * x`` instead of ``x``.
+
+    Args:
+        host: Editable, see ``why_not_editable``.
+        scale: (I,) or ().
+    """
+    weights = constant(host.inputs[1])
+    assert weights is not None
+    factor = scale if scale.ndim == 0 else _along_inputs(host, scale, weights)
+    set_constant(host, 1, (float_array(weights) * factor).astype(weights.dtype), f"{host.name}.weight")
+
+
+def _along_inputs(host: ir.Node, scale: Array, weights: Array) -> Array:
+    """Lay (I,) along the input channels of the weights."""
+    if is_op(host, "Conv"):
+        # Grouped weights are (O, I/G, K...): every group of outputs has its own slice of the inputs.
+        groups = scale.reshape(integer(host, "group", 1), weights.shape[1])
+        rows = np.repeat(groups, weights.shape[0] // groups.shape[0], axis=0)
+        return rows.reshape(*rows.shape, *[1] * (weights.ndim - 2))
+    shape = [1] * weights.ndim
+    shape[1 - output_axis(host)] = -1
+    return scale.reshape(shape)
 
 
 def _alone(value: ir.Value | None) -> bool:
