@@ -11,7 +11,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,8 +20,9 @@ import numpy as np
 from ..errors import UsageError
 from ..export.artifact import Array
 from .host import affinity, host
-from .result import Interval, Latency, LatencySummary
-from .stats import smallest_n_for_percentile, spearman, widest_interval
+from .resample import median_interval
+from .result import Latency, LatencySummary
+from .stats import smallest_n_for_percentile, spearman
 
 Clock = Callable[[], int]
 """Monotonic time in nanoseconds."""
@@ -34,17 +35,53 @@ WINDOW_CALLS = 5
 WINDOW_SECONDS = 0.05
 STEADY_WITHIN = 0.05
 EMPTY_CALLS = 1000
-# Block lengths in bursts: from one, up to a third of all, where slow drift shows.
-BLOCK_LENGTHS = (1, 2, 4, 8)
-# Fine enough that an interval's end is a twentieth of a percent of the ranks from the exact one.
-RANK_CELLS = 2000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure."""
+
+    min_seconds: float = 3.0
+    """Least total of timed calls."""
+    max_seconds: float | None = None
+    """Time after which sampling ends anyway, pauses included; None for a minute, or three times
+    ``min_seconds`` where that is more. A call that was started is finished."""
+    min_samples: int = 100
+    """Least number of timed calls."""
+    warmup_seconds: float = 2.0
+    """Longest warm-up; it ends earlier once two windows in a row agree."""
+    pause_seconds: float = 0.2
+    """Idle time between bursts."""
+
+    def __post_init__(self) -> None:
+        if self.min_samples < 2 or not 0 < self.min_seconds <= self.limit_seconds:
+            message = (
+                "expected min_samples of 2 or more and 0 < min_seconds <= max_seconds, "
+                f"got {self.min_samples}, {self.min_seconds} and {self.max_seconds}; choose other limits"
+            )
+            raise UsageError(message)
+
+    @property
+    def limit_seconds(self) -> float:
+        """``max_seconds``, or what stands for it."""
+        return max(60.0, 3 * self.min_seconds) if self.max_seconds is None else self.max_seconds
+
+    @property
+    def burst_ns(self) -> float:
+        """Least total of timed calls in one burst."""
+        return self.min_seconds * 1e9 / BURSTS
+
+    @property
+    def burst_calls(self) -> int:
+        """Least number of timed calls in one burst."""
+        return math.ceil(self.min_samples / BURSTS)
 
 
 def measure(
     call: Call,
     *,
     min_seconds: float = 3.0,
-    max_seconds: float = 60.0,
+    max_seconds: float | None = None,
     min_samples: int = 100,
     warmup_seconds: float = 2.0,
     pause_seconds: float = 0.2,
@@ -53,15 +90,50 @@ def measure(
     clock: Clock = time.perf_counter_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Latency:
-    """Time a call until both the minimum duration and the minimum number of samples are reached.
+    """Time one opening of a network; see ``measure_openings``, and ``Plan`` for the limits.
 
     Args:
         call: One inference that returns when the device has finished.
         min_seconds: Least total of timed calls.
-        max_seconds: Time after which sampling ends anyway, pauses included (a started call is finished).
+        max_seconds: Time after which sampling ends anyway.
         min_samples: Least number of timed calls.
-        warmup_seconds: Longest warm-up; it ends earlier once two windows in a row agree.
+        warmup_seconds: Longest warm-up.
         pause_seconds: Idle time between bursts.
+        batch: Samples per call, recorded.
+        threads: Threads the engine was told to use, recorded.
+        clock: Monotonic nanoseconds.
+        sleep: Waits for seconds.
+    """
+    return measure_openings(
+        lambda: nullcontext(call),
+        openings=1,
+        plan=Plan(min_seconds, max_seconds, min_samples, warmup_seconds, pause_seconds),
+        batch=batch,
+        threads=threads,
+        clock=clock,
+        sleep=sleep,
+    )
+
+
+def measure_openings(
+    open_call: Callable[[], AbstractContextManager[Call]],
+    *,
+    openings: int = 6,
+    plan: Plan | None = None,
+    batch: int = 1,
+    threads: int = 1,
+    clock: Clock = time.perf_counter_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Latency:
+    """Time a network over several openings until the least duration and number of samples are reached.
+
+    One opening of a file is faster than the next by where its memory happens to lie. A latency that should
+    come out the same tomorrow is therefore measured over several, each with its share of the bursts.
+
+    Args:
+        open_call: Opens the network and gives one inference that returns when the device has finished.
+        openings: How often to open it.
+        plan: How long to measure.
         batch: Samples per call, recorded.
         threads: Threads the engine was told to use, recorded.
         clock: Monotonic nanoseconds.
@@ -70,24 +142,26 @@ def measure(
     Returns:
         Every raw sample in order, and the facts needed to judge them.
     """
-    if min_samples < 2 or not 0 < min_seconds <= max_seconds:
-        message = (
-            "expected min_samples of 2 or more and 0 < min_seconds <= max_seconds, "
-            f"got {min_samples}, {min_seconds} and {max_seconds}; choose other limits"
-        )
-        raise UsageError(message)
+    plan = plan or Plan()
     machine, started = host(), datetime.now(UTC).isoformat(timespec="seconds")
+    deadline = clock() + round(plan.limit_seconds * 1e9)
+    bursts: list[Array] = []
+    warmed: list[tuple[int, bool]] = []
     with quiet():
         overhead = float(np.median(time_calls(_empty, EMPTY_CALLS, clock)))
-        warmup_calls, steady = warm_up(call, clock, limit_seconds=warmup_seconds)
-        bursts = _bursts(call, _Plan(min_seconds, max_seconds, min_samples, pause_seconds), clock, sleep)
+        for share in np.array_split(np.arange(BURSTS), openings):
+            with open_call() as call:
+                warmed.append(warm_up(call, clock, limit_seconds=plan.warmup_seconds))
+                bursts += _bursts(call, plan, len(share), deadline, clock, sleep)
+            if clock() >= deadline:
+                break
     return Latency(
         samples_ns=np.concatenate(bursts),
         batch=batch,
         threads=threads,
         affinity=affinity(),
-        warmup_calls=warmup_calls,
-        steady=steady,
+        warmup_calls=sum(calls for calls, _ in warmed),
+        steady=all(steady for _, steady in warmed),
         clock=clock_name(clock),
         overhead_ns=overhead,
         host=machine,
@@ -107,7 +181,7 @@ def summarise(latency: Latency, *, seed: int = 0) -> LatencySummary:
     given, refused = _percentiles(ms)
     return LatencySummary(
         n=len(ms),
-        median_ms=_median(ms, _burst_of_sample(latency), seed),
+        median_ms=median_interval(ms, _burst_of_sample(latency), seed=seed),
         mean_ms=float(ms.mean()),
         min_ms=float(ms.min()),
         percentiles_ms=given,
@@ -161,7 +235,9 @@ def warm_up(call: Call, clock: Clock, *, limit_seconds: float) -> tuple[int, boo
     deadline = clock() + round(limit_seconds * 1e9)
     calls, before = 0, math.inf
     while True:
-        window = _window(call, clock, deadline)
+        window = _time_until(
+            call, clock, calls=WINDOW_CALLS, total_ns=WINDOW_SECONDS * 1e9, deadline=deadline, least=1
+        )
         calls += len(window)
         median = float(np.median(window))
         if len(window) >= WINDOW_CALLS and abs(median - before) <= STEADY_WITHIN * median:
@@ -178,63 +254,40 @@ def clock_name(clock: Clock) -> str:
     return f"perf_counter_ns, resolution {time.get_clock_info('perf_counter').resolution * 1e9:g} ns"
 
 
-@dataclass(frozen=True)
-class _Plan:
-    min_seconds: float
-    max_seconds: float
-    min_samples: int
-    pause_seconds: float
-
-    @property
-    def burst_ns(self) -> float:
-        return self.min_seconds * 1e9 / BURSTS
-
-    @property
-    def burst_calls(self) -> int:
-        return math.ceil(self.min_samples / BURSTS)
+def _bursts(
+    call: Call, plan: Plan, count: int, deadline: int, clock: Clock, sleep: Callable[[float], None]
+) -> list[Array]:
+    """Take bursts until their number or the deadline is reached; the first has two samples at least."""
+    bursts = [_burst(call, plan, clock, deadline, least=2)]
+    while len(bursts) < count and clock() < deadline:
+        sleep(plan.pause_seconds)
+        call()  # caches and clock frequency went cold in the pause
+        bursts.append(_burst(call, plan, clock, deadline, least=1))
+    return bursts
 
 
-def _bursts(call: Call, plan: _Plan, clock: Clock, sleep: Callable[[float], None]) -> list[Array]:
-    """Take the bursts; at least two samples, however slow a call is."""
-    deadline = clock() + round(plan.max_seconds * 1e9)
-    bursts: list[Array] = []
-    for number in range(BURSTS):
-        if number > 0:
-            sleep(plan.pause_seconds)
-            call()  # caches and clock frequency went cold in the pause
-        bursts.append(_burst(call, plan, clock, deadline))
-        if clock() >= deadline:
-            break
-    return bursts if sum(map(len, bursts)) > 1 else [*bursts, time_calls(call, 1, clock)]
+def _burst(call: Call, plan: Plan, clock: Clock, deadline: int, *, least: int) -> Array:
+    calls = max(least, plan.burst_calls)
+    return _time_until(call, clock, calls=calls, total_ns=plan.burst_ns, deadline=deadline, least=least)
 
 
-def _burst(call: Call, plan: _Plan, clock: Clock, deadline: int) -> Array:
+def _time_until(
+    call: Call, clock: Clock, *, calls: int, total_ns: float, deadline: int, least: int = 1
+) -> Array:
+    """Time calls until there are enough and they took long enough, or the deadline has passed.
+
+    Returns:
+        (n,) int64 nanoseconds, n at least ``least``.
+    """
     samples: list[int] = []
-    total = 0
-    while total < plan.burst_ns or len(samples) < plan.burst_calls:
+    total, end = 0, clock()
+    while (total < total_ns or len(samples) < calls) and (end < deadline or len(samples) < least):
         start = clock()
         call()
         end = clock()
         samples.append(end - start)
         total += end - start
-        if end >= deadline:
-            break
     return np.array(samples, np.int64)
-
-
-def _window(call: Call, clock: Clock, deadline: int) -> list[int]:
-    """Time calls for one warm-up window; it is cut short by the deadline."""
-    samples: list[int] = []
-    total = 0
-    while len(samples) < WINDOW_CALLS or total < WINDOW_SECONDS * 1e9:
-        start = clock()
-        call()
-        end = clock()
-        samples.append(end - start)
-        total += end - start
-        if end >= deadline:
-            break
-    return samples
 
 
 def _empty() -> None:
@@ -247,49 +300,6 @@ def _burst_of_sample(latency: Latency) -> Array:
     if len(latency.bursts) > 1:
         return np.repeat(np.arange(len(latency.bursts)), latency.bursts)
     return np.arange(n) * min(BURSTS, n) // n
-
-
-def _median(ms: Array, burst: Array, seed: int) -> Interval:
-    """Return the median with an interval from resampling whole bursts."""
-    k = int(burst[-1]) + 1
-    value = float(np.median(ms))
-    if k < 2:
-        return Interval(value, float(ms.min()), float(ms.max()))
-    last, below = _rank_cells(ms, burst, k)
-
-    def medians(drawn: Array) -> Array:
-        # A burst weighs as often as it was drawn; the median is where half the weight lies below.
-        weight = below @ _times_drawn(drawn).T
-        return last[(weight < weight[-1] / 2).sum(axis=0)]
-
-    return widest_interval(value, k, medians, lengths=BLOCK_LENGTHS, seed=seed)
-
-
-def _rank_cells(ms: Array, burst: Array, k: int) -> tuple[Array, Array]:
-    """Sort the samples once and cut them into cells of neighbouring ranks, for a bootstrap of any size.
-
-    Args:
-        ms: (n,) samples.
-        burst: (n,) burst of each, below k.
-        k: Number of bursts.
-
-    Returns:
-        The largest sample of each cell, (cells,), and how many samples of each burst lie in it or
-        below it, (cells, k).
-    """
-    order = np.argsort(ms, kind="stable")
-    cells = min(RANK_CELLS, len(ms))
-    cell = np.arange(len(ms)) * cells // len(ms)
-    inside = np.zeros((cells, k))
-    np.add.at(inside, (cell, burst[order]), 1.0)
-    ends = np.searchsorted(cell, np.arange(cells), side="right") - 1
-    return ms[order][ends], np.cumsum(inside, axis=0)
-
-
-def _times_drawn(drawn: Array) -> Array:
-    """Count how often each block occurs in each resample: (r, k) indices to (r, k) counts."""
-    blocks = range(drawn.shape[1])
-    return np.stack([np.count_nonzero(drawn == block, axis=1) for block in blocks], axis=1).astype(np.float64)
 
 
 def _percentiles(ms: Array) -> tuple[Mapping[str, float], Mapping[str, str]]:

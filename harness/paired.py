@@ -13,7 +13,6 @@ interval is the noise floor: a difference that is not larger is nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -24,8 +23,8 @@ from ..errors import UsageError
 from ..export.artifact import Array
 from .host import affinity, host
 from .latency import Call, Clock, clock_name, quiet, time_calls, warm_up
+from .resample import midmean_interval
 from .result import Host, Interval
-from .stats import midmean, widest_interval
 
 Outcome = Literal["faster", "slower", "equivalent", "inconclusive"]
 
@@ -37,7 +36,6 @@ COLD_SECONDS = 0.25
 MIN_BLOCKS = 20
 # Taken even when the time is over: with fewer blocks an interval is a guess.
 FEWEST_BLOCKS = 6
-BLOCK_LENGTHS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Comparison:
     started: str
     """UTC time, ISO 8601."""
 
-    def summary(self) -> Mapping[str, object]:
+    def summary(self) -> dict[str, object]:
         """Return everything but the raw samples, ready for JSON."""
         return {
             "labels": list(self.labels),
@@ -95,7 +93,7 @@ def compare_calls(
     labels: tuple[str, str] = ("a", "b"),
     margin: float = 0.02,
     min_seconds: float = 10.0,
-    max_seconds: float = 120.0,
+    max_seconds: float | None = None,
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
 ) -> Comparison:
@@ -106,14 +104,18 @@ def compare_calls(
         b: The second call.
         labels: What they are called in the sentence.
         margin: Relative difference that does not matter; the noise floor replaces it where that is larger.
+            Two openings of one file truly differ, by where their memory lies: a margin below a percent
+            or so tells openings apart, not models.
         min_seconds: Least duration; at least ``MIN_BLOCKS`` blocks are taken whatever it says.
-        max_seconds: Time after which sampling ends even with fewer blocks, down to ``FEWEST_BLOCKS``.
+        max_seconds: Time after which sampling ends even with fewer blocks, down to ``FEWEST_BLOCKS``; None
+            for two minutes, or three times ``min_seconds`` where that is more.
         seed: Seed of the order of blocks and of the bootstrap.
         clock: Monotonic nanoseconds.
 
     Returns:
         The verdict on b with the ratio b / a, its interval, and the noise floor of the same run.
     """
+    max_seconds = max(120.0, 3 * min_seconds) if max_seconds is None else max_seconds
     if margin < 0 or not 0 < min_seconds <= max_seconds:
         message = (
             "expected a margin of 0 or more and 0 < min_seconds <= max_seconds, "
@@ -225,10 +227,7 @@ def _against_itself(slots: Array) -> Array:
 
 def _interval(logs: Array, seed: int) -> Interval:
     """Return exp of the midmean of (k,) log ratios, with its interval."""
-    value = float(midmean(logs))
-    found = widest_interval(
-        value, len(logs), lambda drawn: midmean(logs[drawn]), lengths=BLOCK_LENGTHS, seed=seed
-    )
+    found = midmean_interval(logs, seed=seed)
     return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high)))
 
 

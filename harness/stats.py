@@ -1,12 +1,11 @@
 """Small statistics as pure functions, each with its formula and source.
 
-Axis letters: n samples, k blocks, r bootstrap repetitions, c classes.
+Axis letter: n samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from .result import Interval
 
 Z95 = 1.959963984540054
 """Two-sided 95 % point of the standard normal distribution."""
-
-BOOTSTRAP_REPETITIONS = 2000
-"""Enough that an interval's end moves by a few percent of its width from seed to seed."""
 
 
 def smallest_n_for_percentile(q: float, *, confidence: float = 0.95) -> int:
@@ -31,98 +27,6 @@ def smallest_n_for_percentile(q: float, *, confidence: float = 0.95) -> int:
         confidence: Probability that the largest sample reaches it.
     """
     return math.ceil(math.log(1 - confidence) / math.log(q))
-
-
-def student_t95(df: int) -> float:
-    """Return the two-sided 95 % point of Student's t, to 1 % from three degrees of freedom on.
-
-    Cornish-Fisher expansion in 1/df (Abramowitz and Stegun 26.7.5).
-
-    Args:
-        df: Degrees of freedom, 1 or more.
-    """
-    z = Z95
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / df + second / df**2 + third / df**3
-
-
-def resampled_blocks(k: int, length: int, repetitions: int, rng: np.random.Generator) -> Array:
-    """Draw block indices for a circular block bootstrap (Politis and Romano 1992).
-
-    Runs of ``length`` neighbours are drawn with replacement, wrapping at the end, so what is correlated
-    over up to ``length`` neighbours stays together.
-
-    Args:
-        k: Number of blocks there are.
-        length: Neighbours drawn together.
-        repetitions: Number of resamples, r.
-        rng: Source of randomness.
-
-    Returns:
-        (r, k) indices between 0 and k - 1.
-    """
-    runs = math.ceil(k / length)
-    starts = rng.integers(0, k, size=(repetitions, runs, 1))
-    return ((starts + np.arange(length)) % k).reshape(repetitions, -1)[:, :k]
-
-
-def small_sample_factor(k: int) -> float:
-    """Return how much wider a bootstrap interval over k blocks must be.
-
-    The bootstrap uses the plug-in variance (short by (k-1)/k) and in effect normal quantiles; the factor
-    sqrt(k/(k-1)) * t/z repairs both (Hesterberg 2015, section 5.3).
-
-    Args:
-        k: Number of independent blocks, 2 or more.
-    """
-    return math.sqrt(k / (k - 1)) * student_t95(k - 1) / Z95
-
-
-def widest_interval(
-    value: float, k: int, resample: Callable[[Array], Array], *, lengths: Sequence[int], seed: int
-) -> Interval:
-    """Bootstrap at several block lengths and keep the widest 95 % interval.
-
-    Where neighbours are independent all lengths agree. Where the machine drifts, longer blocks vary more
-    than short ones predict (method of batch means), and the widest interval is the honest one.
-
-    Args:
-        value: The estimate from all blocks.
-        k: Number of blocks, 2 or more.
-        resample: From (r, k) block indices to the (r,) estimates of the resamples.
-        lengths: Neighbours drawn together, one interval for each; skipped where under three runs fit.
-        seed: Seed of the resampling.
-    """
-    rng = np.random.default_rng(seed)
-    low = high = value
-    for length in lengths:
-        independent = k // length
-        if independent < min(3, k):
-            continue
-        estimates = resample(resampled_blocks(k, length, BOOTSTRAP_REPETITIONS, rng))
-        factor = small_sample_factor(independent)
-        ends = value + (np.quantile(estimates, [0.025, 0.975]) - value) * factor
-        low, high = min(low, float(ends[0])), max(high, float(ends[1]))
-    return Interval(value, low, high)
-
-
-def midmean(values: Array) -> Array:
-    """Return the mean of the middle half along the last axis.
-
-    Nearly as efficient as the mean for normal noise, and unmoved by a quarter of wild blocks on each side.
-
-    Args:
-        values: (..., k).
-
-    Returns:
-        (...), the estimates.
-    """
-    ordered = np.sort(values, axis=-1)
-    cut = values.shape[-1] // 4
-    middle = ordered[..., cut : values.shape[-1] - cut]
-    return np.asarray(middle.mean(axis=-1))
 
 
 def wilson(correct: int, n: int) -> Interval:

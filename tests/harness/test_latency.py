@@ -1,14 +1,17 @@
 import gc
 import json
 import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from fourfold.errors import UsageError
+from fourfold.harness import latency
 from fourfold.harness.host import host
-from fourfold.harness.latency import BURSTS, measure, summarise
+from fourfold.harness.latency import BURSTS, Plan, measure, measure_openings, summarise
 from fourfold.harness.result import Latency
 
 
@@ -70,6 +73,35 @@ def test_minimum_duration_and_minimum_count_both_hold(seconds: float, least_seco
     assert found.samples_ns.sum() / 1e9 >= least_seconds
     assert len(found.samples_ns) >= least_n
     assert found.samples_ns.sum() / 1e9 <= max(least_seconds, least_n * seconds) * 1.2 + BURSTS * seconds
+
+
+def test_several_openings_share_the_bursts_and_each_is_warmed_up_and_closed():
+    machine, log = Machine(), list[str]()
+
+    @contextmanager
+    def open_call() -> Generator[Callable[[], None]]:
+        log.append("open")
+        speed = 0.01 * (1 + 0.1 * len(log))
+        yield lambda: machine.spend(speed)
+        log.append("close")
+
+    found = measure_openings(
+        open_call, openings=4, plan=Plan(min_seconds=1), clock=machine.clock, sleep=machine.sleep
+    )
+    assert log == ["open", "close"] * 4
+    assert len(found.bursts) == BURSTS
+    assert found.warmup_calls >= 4 * 10
+    assert len(np.unique(found.samples_ns)) == 4
+    interval = summarise(found).median_ms
+    assert interval.low < 12 < 16 < interval.high + 1, "openings differ, so the interval is wide"
+
+
+def test_openings_end_at_the_deadline():
+    machine = Machine()
+    found = measure_openings(
+        lambda: nullcontext(lambda: machine.spend(30)), clock=machine.clock, sleep=machine.sleep
+    )
+    assert len(found.samples_ns) == 2
 
 
 def test_pauses_stand_between_bursts():
@@ -212,7 +244,10 @@ def _drifting(machine: Machine, tau: float, size: float) -> Latency:
 
 
 @pytest.mark.parametrize("tau", [0.3, 2.0])
-def test_measured_twice_the_intervals_overlap_on_a_machine_that_drifts(tau: float):
+def test_measured_twice_the_intervals_overlap_on_a_machine_that_drifts(
+    tau: float, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(latency.gc, "collect", lambda: 0)
     overlaps, widths = 0, list[float]()
     for seed in range(12):
         machine = Machine(seed)

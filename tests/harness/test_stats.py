@@ -12,56 +12,6 @@ def test_a_percentile_needs_as_many_samples_as_reach_it_with_95_percent(q: float
     assert 1 - q**n >= 0.95 > 1 - q ** (n - 1)
 
 
-@pytest.mark.parametrize(
-    ("df", "t"), [(3, 3.18245), (4, 2.77645), (9, 2.26216), (19, 2.09302), (100, 1.98397)]
-)
-def test_student_t_meets_the_printed_tables(df: int, t: float):
-    assert stats.student_t95(df) == pytest.approx(t, rel=0.01)
-
-
-def test_blocks_are_runs_of_neighbours_that_wrap():
-    drawn = stats.resampled_blocks(10, 4, 500, np.random.default_rng(0))
-    assert drawn.shape == (500, 10)
-    inside = np.diff(drawn.reshape(500, 10), axis=1)[:, [0, 1, 2, 4, 5, 6, 8]]
-    assert set(np.unique(inside % 10)) == {1}
-    assert set(np.unique(drawn)) == set(range(10))
-
-
-def _coverage(rho: float, lengths: tuple[int, ...], k: int = 40, runs: int = 250) -> float:
-    rng = np.random.default_rng(7)
-    hits = 0
-    for run in range(runs):
-        x = np.empty(k)
-        x[0] = rng.standard_normal()
-        for i in range(1, k):
-            x[i] = rho * x[i - 1] + math.sqrt(1 - rho**2) * rng.standard_normal()
-        found = stats.widest_interval(
-            float(x.mean()), k, lambda d, x=x: x[d].mean(axis=1), lengths=lengths, seed=run
-        )
-        hits += found.low <= 0 <= found.high
-    return hits / runs
-
-
-def test_the_interval_covers_the_truth_for_independent_and_for_drifting_blocks():
-    assert _coverage(0.0, (1,)) > 0.92
-    assert _coverage(0.7, (1,)) < 0.75, "the naive interval should fail here, or this test shows nothing"
-    assert _coverage(0.7, (1, 4, 8)) > 0.88
-
-
-def test_the_interval_repeats_with_its_seed():
-    x = np.random.default_rng(1).normal(size=30)
-    first, again = (
-        stats.widest_interval(0.0, 30, lambda d: x[d].mean(axis=1), lengths=(1, 3), seed=5) for _ in range(2)
-    )
-    assert first == again
-    assert first.low < first.value < first.high
-
-
-def test_midmean_ignores_wild_ends():
-    assert stats.midmean(np.array([1.0, 2.0, 3.0, 4.0, 1e9, -1e9, 2.5, 2.5])) == pytest.approx(2.5)
-    assert stats.midmean(np.array([[1.0, 3.0], [5.0, 7.0]])).tolist() == [2.0, 6.0]
-
-
 def test_wilson_meets_a_worked_example_and_stays_a_share():
     # 81 of 263, Newcombe 1998, table 1.
     found = stats.wilson(81, 263)
