@@ -74,7 +74,7 @@ def scale_outputs(
         Weight and bias in the dtype of ``weight``.
     """
     w, s = weight.detach().double(), scale.detach().double()
-    b = s * _double(bias, w.shape[0]) + _double(shift, w.shape[0])
+    b = s * _double(bias, w) + _double(shift, w)
     return _rounded(w * _column(s, w.ndim), weight), _rounded(b, weight)
 
 
@@ -102,7 +102,7 @@ def scale_inputs(
     per_output = w.shape[0] // groups
     s, t = (v.double().view(groups, 1, -1).expand(-1, per_output, -1).reshape(w.shape[:2]) for v in affine)
     spread = (..., *(None,) * (w.ndim - 2))
-    b = _double(bias, w.shape[0]) + (w * t[spread]).flatten(1).sum(1)
+    b = _double(bias, w) + (w * t[spread]).flatten(1).sum(1)
     return _rounded(w * s[spread], weight), _rounded(b, weight)
 
 
@@ -250,8 +250,8 @@ def _largest(kernels: Sequence[Kernel]) -> tuple[int, int]:
     return max(k.weight.shape[2] for k in kernels), max(k.weight.shape[3] for k in kernels)
 
 
-def _double(bias: Tensor | None, size: int) -> Tensor:
-    return torch.zeros((), dtype=torch.float64).expand(size) if bias is None else bias.detach().double()
+def _double(bias: Tensor | None, weight: Tensor) -> Tensor:
+    return weight.new_zeros(weight.shape[0]) if bias is None else bias.detach().double()
 
 
 def _grouped(values: Tensor, groups: int) -> Tensor:

@@ -117,7 +117,7 @@ class Attention(nn.Module):
     def fused(self) -> FusedAttention:
         """Fold the scale into the weights of q."""
         own = deepcopy(self)
-        scale = torch.full((own.q.out_features,), own.scale, dtype=torch.float64)
+        scale = own.q.weight.new_full((own.q.out_features,), own.scale, dtype=torch.float64)
         return FusedAttention(
             heads=own.heads, q=scale_linear(own.q, scale), kv=own.kv, local_conv=own.local_conv, proj=own.proj
         )
