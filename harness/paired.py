@@ -34,6 +34,8 @@ MAX_SLOT_CALLS = 200
 # A slower call refills its caches in a small part of itself, and to discard one would cost too much.
 COLD_SECONDS = 0.25
 MIN_BLOCKS = 20
+# A machine that differs from itself by more than this cannot show that two calls are equal.
+UNFIT = 0.1
 # Taken even when the time is over: with fewer blocks an interval is a guess.
 FEWEST_BLOCKS = 6
 
@@ -57,7 +59,7 @@ class Comparison:
     noise_floor: float
     """Largest deviation from 1 that ``itself`` allows."""
     margin: float
-    """Differences inside it count as equivalent; at least the noise floor."""
+    """Differences inside it count as none; at least the noise floor."""
     verdict: Outcome
     """Of b, seen from a."""
     sentence: str
@@ -128,7 +130,7 @@ def compare_calls(
     ratio, itself = ratios(samples, order, seed=seed)
     floor = max(1 - itself.low, itself.high - 1)
     wide = max(margin, floor)
-    verdict = judge(ratio, noise_floor=floor, margin=wide)
+    verdict = judge(ratio, noise_floor=floor, margin=margin)
     return Comparison(
         labels=labels,
         samples_ns=samples,
@@ -166,15 +168,17 @@ def ratios(samples_ns: Array, order: Array, *, seed: int) -> tuple[Interval, Int
 def judge(ratio: Interval, *, noise_floor: float, margin: float) -> Outcome:
     """Turn a ratio into a verdict on b.
 
-    Equivalent when the whole interval lies inside the margin. Faster or slower when the interval leaves out 1
-    and the ratio itself is beyond the noise floor. Inconclusive otherwise.
+    Equivalent when the whole interval lies inside the margin or the noise floor, whichever is larger, unless
+    the noise is so large that this says nothing. Faster or slower when the interval leaves out 1 and the
+    ratio itself is beyond the noise floor. Inconclusive otherwise.
 
     Args:
         ratio: Time of b over time of a.
         noise_floor: Relative deviation that a call shows against itself.
         margin: Relative difference that does not matter.
     """
-    if ratio.low >= 1 / (1 + margin) and ratio.high <= 1 + margin:
+    wide = max(margin, noise_floor)
+    if wide <= max(margin, UNFIT) and ratio.low >= 1 / (1 + wide) and ratio.high <= 1 + wide:
         return "equivalent"
     if ratio.high < 1 and ratio.value < 1 / (1 + noise_floor):
         return "faster"
