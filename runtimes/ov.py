@@ -7,8 +7,6 @@ processor would like. The graphs that OpenVINO answers wrongly without a word ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +18,7 @@ from ..calibration.scheme import OPENVINO
 from ..errors import BuildError, RunError
 from ..export.artifact import Exported, Feed
 from .device import Device
+from .ov_core import compile_model, core, openvino
 from .ov_traps import dft_traps, scan_traps
 from .runtime import Capabilities, Executed, Runtime, Session
 from .sessions import (
@@ -75,7 +74,7 @@ class OvRuntime:
     def missing(self, device: Device) -> str | None:
         """See ``Runtime.missing``."""
         try:
-            units: list[str] = _core().available_devices
+            units: list[str] = core().available_devices
         except ImportError as error:
             return f"OpenVINO does not import here ({reason(error)}); pip install openvino"
         if any(unit == device.unit or unit.startswith(f"{device.unit}.") for unit in units):
@@ -88,13 +87,13 @@ class OvRuntime:
         """See ``Runtime.compile``: write the IR, and prove that the unit takes it."""
         path = out / "model.xml"
         try:
-            model = _core().read_model(ir.to_proto(exported.model).SerializeToString())
+            model = core().read_model(ir.to_proto(exported.model).SerializeToString())
             traps = [*dft_traps(exported.model), *scan_traps(model)]
             if not traps:
                 model.set_rt_info(specs_to_json(exported.inputs), _INPUTS)
                 model.set_rt_info(specs_to_json(exported.outputs), _OUTPUTS)
-                import_module("openvino").save_model(model, path, compress_to_fp16=False)
-                _compiled(_core().read_model(path), device)
+                openvino().save_model(model, path, compress_to_fp16=False)
+                compile_model(core().read_model(path), device)
         except Exception as error:  # the engine raises bare RuntimeErrors of many kinds
             message = f"expected OpenVINO to accept {exported.name}, got: {reason(error)}; change the model"
             raise BuildError(message) from error
@@ -129,7 +128,7 @@ class OvSession:
         self._name = compiled.name
         self._device = device
         try:
-            self._model: Any = _core().read_model(compiled)
+            self._model: Any = core().read_model(compiled)
             self._inputs = specs_from_json(self._model.get_rt_info(_INPUTS).value)
             self._outputs = specs_from_json(self._model.get_rt_info(_OUTPUTS).value)
         except Exception as error:
@@ -183,7 +182,7 @@ class OvSession:
         model = self._fixed(shapes) if len(self._plans) < _MOST_PLANS else None
         key = _ANY if model is None else shapes
         if key not in self._plans:
-            compiled = _compiled(model or self._model, self._device)
+            compiled = compile_model(model or self._model, self._device)
             ports = {spec.name: compiled.output(spec.name) for spec in self._outputs}
             self._plans[key] = _Plan(compiled, compiled.create_infer_request(), ports)
         return self._plans[key]
@@ -197,40 +196,22 @@ class OvSession:
         return None if any(scan_traps(model)) else model
 
 
-@cache
-def _core() -> Any:
-    """Make the one ``openvino.Core`` of this process: it loads a plugin once per unit."""
-    return import_module("openvino").Core()
-
-
-def _compiled(model: Any, device: Device) -> Any:
-    """Make an ``openvino.CompiledModel`` for the unit of a device."""
-    wanted = {
-        # Left alone, OpenVINO computes in bfloat16 or float16 wherever the processor can.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": device.threads,
-        # The cores are the caller's choice, recorded with each timing.
-        "ENABLE_CPU_PINNING": False,
-    }
-    takes = _core().get_property(device.unit, "SUPPORTED_PROPERTIES")
-    config = {key: value for key, value in wanted.items() if key in takes}
-    return _core().compile_model(model, device.unit, config)
-
-
 def _precision(op: Any) -> str:
     """Name the precision that one node of an executed plan computed in; conversions are float arithmetic."""
     facts: dict[str, Any] = op.get_rt_info()
-    kind, precision = (str(facts[key].value) for key in ("layerType", "runtimePrecision"))
+    kind, read, written = (
+        str(facts[key].value) for key in ("layerType", "runtimePrecision", "outputPrecisions")
+    )
     if kind in _NO_WORK:
         return OTHER
     if kind in _CONVERSIONS:
-        return _FLOATS.get(precision, "fp32")
-    if precision in _BYTES:
-        return "int8" if kind in _INTEGER_KERNELS else MOVED
-    return _FLOATS.get(precision, OTHER)
+        return _FLOATS.get(read, "fp32")
+    if read not in _BYTES:
+        return _FLOATS.get(read, OTHER)
+    if kind in _INTEGER_KERNELS:
+        return "int8"
+    # A fused chain that reads bytes and writes floats computed in floats.
+    return _FLOATS.get(written.split(",")[0], MOVED)
 
 
 RUNTIME: Runtime = OvRuntime()

@@ -8,10 +8,11 @@ import pytest
 
 from fourfold.errors import BuildError
 from fourfold.export.artifact import Exported
+from fourfold.runtimes import ov
 from fourfold.runtimes.device import get_device
 
-ov = pytest.importorskip("fourfold.runtimes.ov")
-pytest.importorskip("openvino")
+if reason := ov.RUNTIME.missing(get_device("cpu-openvino")):
+    pytest.skip(reason, allow_module_level=True)
 
 Build = Callable[..., Exported]
 
