@@ -94,7 +94,7 @@ class MeanSquare:
     """The range whose 256 levels leave the smallest mean squared error: outliers are cut where that pays."""
 
     LEVELS = 255
-    SHARES = tuple(np.linspace(1.0, 0.2, 33))
+    SHARES = tuple(np.linspace(1.0, 0.2, 33).tolist())
 
     def __init__(self) -> None:
         self._seen = MinMax()

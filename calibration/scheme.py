@@ -66,6 +66,7 @@ ORT_X86 = QdqStyle(
     float_activations=frozenset(
         {"Sigmoid", "HardSwish", "HardSigmoid", "Gelu", "Erf", "Tanh", "Elu", "Mish"}
     ),
+    pays_from=100,
 )
 """ONNX Runtime on x86: QLinearConv and QGemm want uint8 activations and an int32 bias."""
 
