@@ -45,6 +45,15 @@ def linear_of(weight: Tensor, bias: Tensor) -> nn.Linear:
     return made.eval()
 
 
+def pointwise(weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """Write the linear layer (O, I), (O,) over the channels of a map as a 1x1 convolution. Exact."""
+    outputs, inputs = weight.shape
+    made = nn.Conv2d(inputs, outputs, 1, device="meta")
+    made.weight = nn.Parameter(weight.detach()[:, :, None, None].clone())
+    made.bias = nn.Parameter(bias.detach().clone())
+    return made.eval()
+
+
 def kernel_of(conv: nn.Conv2d) -> Kernel:
     """Take the values of a convolution; a missing bias is zeros."""
     bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias

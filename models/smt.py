@@ -31,10 +31,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .fusible import Fusible
 from .registry import register
-from .smt_blocks import Attention, Block, Modulation, Stem
-from .smt_deploy import MeanHead, Patches
+from .smt_blocks import Attention, Block, Modulation, Patches, Stem
+from .smt_deploy import MapNorm, MeanHead
 from .spec import ModelSpec, Preprocess, TensorSpec
 
 
@@ -87,14 +86,17 @@ class Smt(nn.Module):
         return self.head(x.mean(dim=(1, 2)))
 
     def fused(self) -> nn.Sequential:
-        """Fold every layer that can be folded; the rest is copied."""
-        folded = OrderedDict((name, _fused(layer)) for name, layer in self.layers().items())
+        """Fold every layer that can be folded, and keep maps as (B, C, H, W) from the first to the last."""
+        folded = OrderedDict((name, _on_maps(layer)) for name, layer in self.layers().items())
         folded["head"] = MeanHead(deepcopy(self.head))
         return nn.Sequential(folded).eval()
 
 
-def _fused(layer: nn.Module) -> nn.Module:
-    return layer.fused() if isinstance(layer, Fusible) else deepcopy(layer)
+def _on_maps(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, nn.LayerNorm):
+        return MapNorm(deepcopy(layer))
+    assert isinstance(layer, Stem | Patches | Block)
+    return layer.on_maps()
 
 
 def _downsample(dim: int, out: int) -> Patches:

@@ -1,14 +1,13 @@
-"""The deploy form of SMT: what ``fused()`` of ``smt_blocks`` returns, and the arithmetic both forms share.
+"""The deploy form of SMT: what ``fused()`` of ``smt.Smt`` is made of, and the arithmetic both forms share.
+
+Everything is a map, (B, C, H, W): linear layers are 1x1 convolutions, so that an engine keeps one memory
+layout from the stem to the head and adds biases and residuals inside its convolutions.
 
 Axis letters: B batch, C channels, H height, W width, N = H W positions, K classes.
-Between modules, maps are channels-last, (B, H, W, C), so that every module takes one tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor, nn
 
 
@@ -20,20 +19,6 @@ def to_map(x: Tensor) -> Tensor:
 def to_last(x: Tensor) -> Tensor:
     """(B, C, H, W) to (B, H, W, C)."""
     return x.permute(0, 2, 3, 1)
-
-
-def mix_scales(s: Tensor, convs: Sequence[nn.Module]) -> Tensor:
-    """Give each head its convolution and interleave the heads channel by channel.
-
-    Args:
-        s: (B, C, H, W), head after head.
-        convs: One module per head, each from (B, C / heads, H, W) to the same shape.
-
-    Returns:
-        (B, C, H, W): channel ``g * heads + i`` is channel g of head i.
-    """
-    heads = [conv(part) for conv, part in zip(convs, s.chunk(len(convs), dim=1), strict=True)]
-    return torch.stack(heads, dim=2).reshape(-1, *s.shape[1:])
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -55,85 +40,81 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return (weights @ v).transpose(1, 2).reshape(-1, height, width, channels)
 
 
-class Patches(nn.Module):
-    """Convolution, then layer normalisation of each position."""
+class MapNorm(nn.Module):
+    """Layer normalisation of each position of a map."""
 
-    def __init__(self, proj: nn.Module, norm: nn.Module) -> None:
+    def __init__(self, norm: nn.LayerNorm) -> None:
         super().__init__()
-        self.proj = proj
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H', W', C')."""
-        return self.norm(to_last(self.proj(to_map(x))))
-
-
-class Pixels(nn.Module):
-    """The stem: convolutions of the pixels, then layer normalisation of each position."""
-
-    def __init__(self, conv: nn.Module, norm: nn.Module) -> None:
-        super().__init__()
-        self.conv = conv
-        self.norm = norm
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) pixels to (B, H', W', C')."""
-        return self.norm(to_last(self.conv(x)))
+        """(B, C, H, W) to the same shape."""
+        return to_map(self.norm(to_last(x)))
 
 
 class FusedModulation(nn.Module):
-    """Scale-aware modulation whose batch norm is folded into ``proj0``."""
+    """Scale-aware modulation whose four scales are one depth-wise convolution.
+
+    ``s`` gives its channels interleaved, the kernels are surrounded by zeros up to the largest and interleaved
+    alike: what ``proj0`` reads then needs no splitting and no stacking. The batch norm is folded into
+    ``proj0``, whose groups are joined until they are as wide as a vector.
+    """
 
     def __init__(
         self,
         *,
-        v: nn.Linear,
-        s: nn.Linear,
-        scales: Sequence[nn.Conv2d],
+        v: nn.Conv2d,
+        s: nn.Conv2d,
+        scales: nn.Conv2d,
         proj0: nn.Conv2d,
         proj1: nn.Conv2d,
-        proj: nn.Linear,
+        proj: nn.Conv2d,
     ) -> None:
         super().__init__()
-        self.v, self.s, self.proj0, self.proj1, self.proj = v, s, proj0, proj1, proj
-        self.scales = nn.ModuleList(scales)
+        self.v, self.s, self.scales, self.proj0, self.proj1, self.proj = v, s, scales, proj0, proj1, proj
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        mixed = mix_scales(to_map(self.s(x)), list(self.scales))
-        modulator = self.proj1(self.act(self.proj0(mixed)))
-        return self.proj(to_last(modulator) * self.v(x))
+        """(B, C, H, W) to the same shape."""
+        modulator = self.proj1(self.act(self.proj0(self.scales(self.s(x)))))
+        return self.proj(modulator * self.v(x))
 
 
 class FusedAttention(nn.Module):
-    """Attention whose scale is folded into ``q``."""
+    """Attention whose scale is folded into ``q``; keys and values are two layers, so nothing is split."""
 
     def __init__(
-        self, *, heads: int, q: nn.Linear, kv: nn.Linear, local_conv: nn.Conv2d, proj: nn.Linear
+        self,
+        *,
+        heads: int,
+        q: nn.Conv2d,
+        k: nn.Conv2d,
+        v: nn.Conv2d,
+        local_conv: nn.Conv2d,
+        proj: nn.Conv2d,
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.kv, self.local_conv, self.proj = q, kv, local_conv, proj
+        self.q, self.k, self.v, self.local_conv, self.proj = q, k, v, local_conv, proj
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        k, v = self.kv(x).chunk(2, dim=-1)
-        mixed = attend(self.q(x), k, v, self.heads)
-        return self.proj(mixed + to_last(self.local_conv(to_map(v))))
+        """(B, C, H, W) to the same shape."""
+        v = self.v(x)
+        mixed = attend(to_last(self.q(x)), to_last(self.k(x)), to_last(v), self.heads)
+        return self.proj(to_map(mixed) + self.local_conv(v))
 
 
 class FusedMlp(nn.Module):
     """MLP whose residual is folded into the depth-wise convolution."""
 
-    def __init__(self, *, fc1: nn.Linear, dwconv: nn.Conv2d, fc2: nn.Linear) -> None:
+    def __init__(self, *, fc1: nn.Conv2d, dwconv: nn.Conv2d, fc2: nn.Conv2d) -> None:
         super().__init__()
         self.fc1, self.dwconv, self.fc2 = fc1, dwconv, fc2
         self.act = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
-        return self.fc2(self.act(to_last(self.dwconv(to_map(self.fc1(x))))))
+        """(B, C, H, W) to the same shape."""
+        return self.fc2(self.act(self.dwconv(self.fc1(x))))
 
 
 class FusedBlock(nn.Module):
@@ -144,7 +125,7 @@ class FusedBlock(nn.Module):
         self.norm1, self.attn, self.norm2, self.mlp = norm1, attn, norm2, mlp
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to the same shape."""
+        """(B, C, H, W) to the same shape."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -157,5 +138,5 @@ class MeanHead(nn.Module):
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, K)."""
-        return self.linear(x.mean(dim=(1, 2)))
+        """(B, C, H, W) to (B, K)."""
+        return self.linear(x.mean(dim=(2, 3)))

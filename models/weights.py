@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -96,10 +97,12 @@ def _read_pickle(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error):
-            raise _damaged(path, error) from error
+        # torch names what the pickle would have called, and only then.
+        called = re.search(r"GLOBAL (\S+)", str(error))
+        if called is None:
+            raise _damaged(path, "its pickle cannot be read") from error
         message = (
-            f"expected tensors and nothing else, got {path.name}, which wants to run code when it is read; "
+            f"expected tensors and nothing else, got {path.name}, which wants to run {called[1]} when read; "
             "save its state dict as .safetensors where you trust it"
         )
         raise BuildError(message) from error
@@ -107,10 +110,10 @@ def _read_pickle(path: Path) -> object:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> BuildError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+def _damaged(path: Path, reason: object) -> BuildError:
+    line = (str(reason).splitlines() or [type(reason).__name__])[0]
     return BuildError(
-        f"expected readable weights, got {path.name}, which is damaged ({reason}); fetch it again"
+        f"expected readable weights, got {path.name}, which is damaged ({line}); fetch it again"
     )
 
 
