@@ -227,7 +227,8 @@ def report(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> An
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process with the exit code of what happened."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     given = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
     try:
@@ -258,6 +259,14 @@ def _unexpected(console: Console, error: Exception, *, verbose: bool) -> int:
     return FourfoldError.exit_code
 
 
+class _Interrupted(KeyboardInterrupt):
+    """An interruption that Python does not repeat at exit.
+
+    Python ends by SIGINT, not by our exit code, when a plain KeyboardInterrupt ever left an ``exec`` of text,
+    and the exporter runs much of its work inside one.
+    """
+
+
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Turn a polite kill into the interruption that every step cleans up after."""
-    raise KeyboardInterrupt
+    """Turn Ctrl-C and a polite kill into the interruption that every step cleans up after."""
+    raise _Interrupted

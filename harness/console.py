@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -32,7 +32,7 @@ class Silent:
     """Says nothing; the default of every verb when called from Python."""
 
     @contextmanager
-    def stage(self, text: str) -> Iterator[None]:
+    def stage(self, text: str) -> Generator[None]:
         """Do nothing but run the stage."""
         yield
 
@@ -50,7 +50,7 @@ class Console:
         self.colour = (terminal and "NO_COLOR" not in os.environ) if colour is None else colour
 
     @contextmanager
-    def stage(self, text: str) -> Iterator[None]:
+    def stage(self, text: str) -> Generator[None]:
         """Show a spinner on a terminal, or one line with its time and a heartbeat."""
         if self.quiet:
             yield
@@ -70,14 +70,14 @@ class Console:
         self._line(f"\x1b[31merror:\x1b[0m {text}" if self.colour else f"error: {text}")
 
     @contextmanager
-    def _spinner(self, text: str) -> Iterator[None]:
+    def _spinner(self, text: str) -> Generator[None]:
         from rich.console import Console as Rich
 
         with Rich(stderr=True, no_color=not self.colour).status(text):
             yield
 
     @contextmanager
-    def _heartbeat(self, text: str, started: float) -> Iterator[None]:
+    def _heartbeat(self, text: str, started: float) -> Generator[None]:
         done = threading.Event()
 
         def beat() -> None:

@@ -85,7 +85,7 @@ def deploy(
     runtime = engine_for(target, precision)
     source = resolve(model, input_shape=input_shape, preprocess=preprocess)
     title = f"{source.name}@{target.name}-{precision}"
-    check_free(out, title, overwrite=overwrite)
+    final = check_free(out, title, overwrite=overwrite)
     materials = gather(
         source,
         declared_inputs(source),
@@ -126,7 +126,7 @@ def deploy(
             preprocess=origin.preprocess,
             labels=origin.labels,
         )
-    return Bundle.load(out / title)
+    return Bundle.load(final)
 
 
 def engine_for(device: Device, precision: Precision) -> Runtime:

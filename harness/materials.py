@@ -61,7 +61,7 @@ def gather(
             "give --data and --eval-data different samples"
         )
     note = "" if evaluation else "no labelled samples: give some with --eval-data"
-    return Materials(scheme, calibration, evaluation, note, _warnings(calibration))
+    return Materials(scheme, calibration, evaluation, note, _warnings(calibration, evaluation))
 
 
 def _calibration(
@@ -104,7 +104,13 @@ def _evaluation(
     return None
 
 
-def _warnings(calibration: Samples | None) -> tuple[str, ...]:
+def _warnings(calibration: Samples | None, evaluation: Samples | None) -> tuple[str, ...]:
+    assumed = dict.fromkeys(
+        note for samples in (calibration, evaluation) if samples for note in samples.notes
+    )
     if calibration is not None and calibration.source.kind == "synthetic":
-        return ("Synthetic calibration: the ranges come from noise, so int8 accuracy means nothing.",)
-    return ()
+        return (
+            "Synthetic calibration: the ranges come from noise, so int8 accuracy means nothing.",
+            *assumed,
+        )
+    return tuple(assumed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from .bundle import Bundle
 
 
 @contextmanager
-def opened(path: Path, *, on_device: bool) -> Iterator[tuple[Bundle, Session]]:
+def opened(path: Path, *, on_device: bool) -> Generator[tuple[Bundle, Session]]:
     """Load a bundle, check its files, and open it.
 
     Args:
