@@ -36,6 +36,7 @@ _INTEGER_KERNELS = frozenset(
     {"QGemm", "QAttention", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 )
 """Integer kernels besides those that ONNX Runtime names ``QLinear...``."""
+_SHAPES = frozenset({"Shape", "Size"})
 _FLOATS = {"float": "fp32", "double": "fp64", "float16": "fp16", "bfloat16": "bf16"}
 _BYTES = frozenset({"uint8", "int8", "bool"})
 
@@ -69,18 +70,17 @@ class OrtRuntime:
         return None
 
     def compile(self, exported: Exported, device: Device, out: Path) -> Path:
-        """See ``Runtime.compile``: write the graph, and prove that a session takes it."""
+        """See ``Runtime.compile``: prove that a session takes the graph, and write it."""
         data = _serialize(exported)
-        path = out / "model.onnx"
-        path.write_bytes(data)
         try:
-            _session(path, device)
+            _session(data, device)
         except Exception as error:  # the engine's own exceptions share no base class
-            path.unlink()
             message = (
                 f"expected ONNX Runtime to accept {exported.name}, got: {reason(error)}; change the model"
             )
             raise BuildError(message) from error
+        path = out / "model.onnx"
+        path.write_bytes(data)
         return path
 
     def open(self, compiled: Path, device: Device) -> Session:
@@ -158,7 +158,7 @@ def _serialize(exported: Exported) -> bytes:
     return data
 
 
-def _session(path: Path, device: Device, *, profile: str | None = None) -> Any:
+def _session(graph: Path | bytes, device: Device, *, profile: str | None = None) -> Any:
     """Make an ``onnxruntime.InferenceSession``; the package has no types of its own."""
     ort: Any = import_module("onnxruntime")
     options = ort.SessionOptions()
@@ -171,7 +171,7 @@ def _session(path: Path, device: Device, *, profile: str | None = None) -> Any:
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = profile
-    return ort.InferenceSession(str(path), options, providers=[PROVIDER])
+    return ort.InferenceSession(graph, options, providers=[PROVIDER])
 
 
 def _spec(argument: Any) -> TensorSpec:
@@ -198,6 +198,8 @@ def _precision(facts: dict[str, Any]) -> str:
     """Name the precision a node computed in: that of its first number. Conversions are float arithmetic."""
     kind: str = facts["op_name"]
     kinds = [name for shape in (*facts["input_type_shape"], *facts["output_type_shape"]) for name in shape]
+    if kind in _SHAPES:
+        return OTHER
     if kind.startswith("QLinear") or kind in _INTEGER_KERNELS:
         return "int8"
     if kind in _CONVERSIONS:

@@ -84,22 +84,26 @@ class OvRuntime:
         )
 
     def compile(self, exported: Exported, device: Device, out: Path) -> Path:
-        """See ``Runtime.compile``: write the IR, and prove that the unit takes it."""
-        path = out / "model.xml"
+        """See ``Runtime.compile``: prove that the unit takes the graph, and write the IR."""
         try:
             model = core().read_model(ir.to_proto(exported.model).SerializeToString())
             traps = [*dft_traps(exported.model), *scan_traps(model)]
             if not traps:
-                model.set_rt_info(specs_to_json(exported.inputs), _INPUTS)
-                model.set_rt_info(specs_to_json(exported.outputs), _OUTPUTS)
-                openvino().save_model(model, path, compress_to_fp16=False)
-                compile_model(core().read_model(path), device)
+                compile_model(model, device)
         except Exception as error:  # the engine raises bare RuntimeErrors of many kinds
             message = f"expected OpenVINO to accept {exported.name}, got: {reason(error)}; change the model"
             raise BuildError(message) from error
         if traps:
             message = f"expected a graph that OpenVINO answers right, got {'; '.join(traps)}"
             raise BuildError(message)
+        path = out / "model.xml"
+        model.set_rt_info(specs_to_json(exported.inputs), _INPUTS)
+        model.set_rt_info(specs_to_json(exported.outputs), _OUTPUTS)
+        try:
+            openvino().save_model(model, path, compress_to_fp16=False)
+        except Exception as error:
+            message = f"expected to write {path.name}, got: {reason(error)}; check the space that is free"
+            raise BuildError(message) from error
         return path
 
     def open(self, compiled: Path, device: Device) -> Session:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fourfold.errors import RunError
+from fourfold.errors import BuildError, RunError
 from fourfold.export.artifact import Exported
 from fourfold.runtimes import ov
 from fourfold.runtimes.device import Device, get_device
@@ -74,3 +74,9 @@ def test_an_absent_unit_is_named() -> None:
     if (reason := ov.RUNTIME.missing(device)) is None:
         pytest.skip("this machine has an NPU")
     assert reason.startswith("OpenVINO finds no NPU here, only CPU")
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(build: Build, tmp_path: Path) -> None:
+    exported = build(NET, {"x": np.ones((1, 4), np.float32)}, w=np.eye(4, dtype=np.float32))
+    with pytest.raises(BuildError, match=r"expected to write model\.xml, got: .+; check the space"):
+        ov.RUNTIME.compile(exported, DEVICE, tmp_path / "absent" / "\0")
