@@ -17,11 +17,14 @@ from ..errors import BuildError, unknown_name
 from .artifact import Evaluator, Exported, Feed, Refusal, Step
 from .parity import Parity, batch_sizes, fresh_inputs, parity, require
 from .rules.fold_batch_norm import FoldBatchNorm
+from .rules.fold_identity import FoldIdentity
 from .rules.fold_scale import FoldScale
+from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
 from .rules.merge_transposes import MergeTransposes
 from .rules.shapes import infer_shapes
 from .rules.static_shapes import StaticShapes
 from .rules.tidy import fold_constants, simplify, tidy
+from .rules.transpose_through_matmul import TransposeThroughMatMul
 
 Factory = Callable[[], ir.passes.PassBase]
 
@@ -32,6 +35,10 @@ PASSES: dict[str, Factory] = {
     "fold_batch_norm": FoldBatchNorm,
     "merge_transposes": MergeTransposes,
     "fold_scale": FoldScale,
+    "fold_identity": FoldIdentity,
+    "merge_parallel_conv": MergeParallelConv,
+    "merge_parallel_matmul": MergeParallelMatMul,
+    "transpose_through_matmul": TransposeThroughMatMul,
     "tidy": tidy,
 }
 """Every rewrite by name."""
@@ -46,6 +53,7 @@ COMMON: tuple[str, ...] = (
     "merge_transposes",
     # After the layout is short: a factor passes fewer operators on its way to the weights.
     "fold_scale",
+    "fold_identity",
     # Last: removes what the rules left unread.
     "tidy",
 )

@@ -87,6 +87,14 @@ def _chain(end: ir.Node) -> Iterator[ir.Node]:
         node = source.producer() if source is not None else None
 
 
+def does_nothing(chain: Sequence[ir.Node]) -> bool:
+    """Say whether layout operators, the last first, give back what they were given.
+
+    The first may read something else than the second gives, as around an operator that keeps the layout.
+    """
+    return _shortest(chain) == ("", [])
+
+
 def _shortest(chain: Sequence[ir.Node]) -> tuple[str, list[int]] | None:
     """Say what one operator does the same as the chain: ("", []) for nothing, else its name and argument."""
     found = _positions(chain)
