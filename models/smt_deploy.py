@@ -56,8 +56,8 @@ class FusedModulation(nn.Module):
     """Scale-aware modulation whose four scales are one depth-wise convolution.
 
     ``s`` gives its channels interleaved; the kernels, surrounded by zeros up to the largest, are interleaved
-    alike, so that nothing is split or stacked before ``proj0``. The batch norm is folded into ``proj0``, whose
-    groups are joined until they are as wide as a vector.
+    alike, so that nothing is split or stacked before ``proj0``. The batch norm is folded into ``proj0``, the
+    groups of which are joined until they are as wide as a vector.
     """
 
     def __init__(
