@@ -62,8 +62,9 @@ def simplify() -> ir.passes.PassBase:
         common.normalize_pad_format_conv_rule,
         common.fuse_pad_into_conv_rule,
     ]
+    # The rules leave Identity nodes behind, so those go last.
     return ir.passes.Sequential(
-        library.IdentityEliminationPass(), RewritePass(rules), library.RemoveUnusedNodesPass()
+        RewritePass(rules), library.IdentityEliminationPass(), library.RemoveUnusedNodesPass()
     )
 
 
