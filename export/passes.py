@@ -21,6 +21,7 @@ from .rules.fold_identity import FoldIdentity
 from .rules.fold_scale import FoldScale
 from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
 from .rules.merge_transposes import MergeTransposes
+from .rules.norms_on_tokens import NormsOnTokens
 from .rules.shapes import infer_shapes
 from .rules.static_shapes import StaticShapes
 from .rules.tidy import fold_constants, simplify, tidy
@@ -39,6 +40,7 @@ PASSES: dict[str, Factory] = {
     "merge_parallel_conv": MergeParallelConv,
     "merge_parallel_matmul": MergeParallelMatMul,
     "transpose_through_matmul": TransposeThroughMatMul,
+    "norms_on_tokens": NormsOnTokens,
     "tidy": tidy,
 }
 """Every rewrite by name."""

@@ -55,7 +55,7 @@ class OvRuntime:
 
     name = "ov"
     library = "openvino"
-    passes: tuple[str, ...] = ()
+    passes: tuple[str, ...] = ("norms_on_tokens", "merge_transposes", "tidy")
     capabilities = Capabilities(
         opset=20,
         opsets=(7, 26),
@@ -124,8 +124,8 @@ class _Plan:
 class OvSession:
     """One network in OpenVINO, with a plan of its own for each of the first few shapes it meets.
 
-    Where the batch is free, OpenVINO plans anew in every inference, which was measured to take 1.3 to 2.2
-    times as long as a plan for known shapes.
+    Where the batch is free, OpenVINO settles shapes and memory in every inference anew, which can take as
+    long as the network itself.
     """
 
     def __init__(self, compiled: Path, device: Device) -> None:
