@@ -8,34 +8,38 @@ block cancels in its ratio, because both calls sit at the same mean time:
 
 The second line compares each call with itself in the same form and with the same number of slots, so its
 interval is the noise floor: a difference that is not larger is nothing.
+
+Two openings of one file truly differ, by where their memory lies and where their threads run. So both
+networks are opened several times, and the ratio's interval is at least as wide as its spread over openings.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import numpy as np
 
 from ..errors import UsageError
 from ..export.artifact import Array
 from .host import affinity, host
+from .judgement import Outcome, judge, sentence
 from .latency import Call, Clock, clock_name, quiet, time_calls, warm_up
 from .resample import midmean_interval
 from .result import Host, Interval
 
-Outcome = Literal["faster", "slower", "equivalent", "inconclusive"]
+Open = Callable[[], AbstractContextManager[Call]]
 
 ABBA = (0, 1, 1, 0)
 SLOT_SECONDS = 0.02
+WARMUP_SECONDS = 0.5
 MAX_SLOT_CALLS = 200
 # A slower call refills its caches in a small part of itself, and to discard one would cost too much.
 COLD_SECONDS = 0.25
 MIN_BLOCKS = 20
-# A machine that differs from itself by more than this cannot show that two calls are equal.
-UNFIT = 0.1
 # Taken even when the time is over: with fewer blocks an interval is a guess.
 FEWEST_BLOCKS = 6
 
@@ -52,6 +56,8 @@ class Comparison:
     """(blocks, 4) int8: 0 where a slot ran a, 1 where it ran b."""
     medians_ms: tuple[float, float]
     """Of all samples of a and of b."""
+    opening: Array
+    """(blocks,) number of the opening that a block was taken in."""
     ratio: Interval
     """Time of b over time of a; below 1 when b is faster."""
     itself: Interval
@@ -81,6 +87,7 @@ class Comparison:
             "margin": self.margin,
             "medians_ms": list(self.medians_ms),
             "blocks": self.samples_ns.shape[0],
+            "openings": len(np.unique(self.opening)),
             "calls_per_slot": self.samples_ns.shape[2],
             "clock": self.clock,
             "affinity": list(self.affinity),
@@ -99,15 +106,51 @@ def compare_calls(
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
 ) -> Comparison:
-    """Time two calls in interleaved blocks and say which is faster, if that can be said.
+    """Compare two calls that are open already; see ``compare_openings``, which is harder to fool.
 
     Args:
         a: The first call; returns when the device has finished.
         b: The second call.
         labels: What they are called in the sentence.
+        margin: Relative difference that does not matter.
+        min_seconds: Least duration.
+        max_seconds: Time after which sampling ends.
+        seed: Seed of the order of blocks and of the bootstrap.
+        clock: Monotonic nanoseconds.
+    """
+    return compare_openings(
+        lambda: nullcontext(a),
+        lambda: nullcontext(b),
+        openings=1,
+        labels=labels,
+        margin=margin,
+        min_seconds=min_seconds,
+        max_seconds=max_seconds,
+        seed=seed,
+        clock=clock,
+    )
+
+
+def compare_openings(
+    open_a: Open,
+    open_b: Open,
+    *,
+    openings: int = 6,
+    labels: tuple[str, str] = ("a", "b"),
+    margin: float = 0.02,
+    min_seconds: float = 10.0,
+    max_seconds: float | None = None,
+    seed: int = 0,
+    clock: Clock = time.perf_counter_ns,
+) -> Comparison:
+    """Time two networks interleaved, over several openings, and say which is faster if that can be said.
+
+    Args:
+        open_a: Opens the first network and gives one inference that returns when the device has finished.
+        open_b: Opens the second.
+        openings: How often both are opened.
+        labels: What they are called in the sentence.
         margin: Relative difference that does not matter; the noise floor replaces it where that is larger.
-            Two openings of one file truly differ, by where their memory lies: a margin below a percent
-            or so tells openings apart, not models.
         min_seconds: Least duration; at least ``MIN_BLOCKS`` blocks are taken whatever it says.
         max_seconds: Time after which sampling ends even with fewer blocks, down to ``FEWEST_BLOCKS``; None
             for two minutes, or three times ``min_seconds`` where that is more.
@@ -125,9 +168,17 @@ def compare_calls(
         )
         raise UsageError(message)
     machine, started = host(), datetime.now(UTC).isoformat(timespec="seconds")
+    limits = _Limits(min_seconds / openings, max_seconds / openings, openings)
+    rng, taken = np.random.default_rng(seed), list[_Taken]()
     with quiet():
-        samples, order = _blocks((a, b), min_seconds, max_seconds, np.random.default_rng(seed), clock)
-    ratio, itself = ratios(samples, order, seed=seed)
+        for _ in range(openings):
+            with open_a() as a, open_b() as b:
+                calls = None if not taken else taken[0].samples.shape[2]
+                taken.append(_take((a, b), limits, calls, rng, clock))
+    samples = np.concatenate([t.samples for t in taken])
+    order = np.concatenate([t.order for t in taken])
+    opening = np.repeat(np.arange(len(taken)), [len(t.samples) for t in taken])
+    ratio, itself = ratios(samples, order, opening, seed=seed)
     floor = max(1 - itself.low, itself.high - 1)
     wide = max(margin, floor)
     verdict = judge(ratio, noise_floor=floor, margin=margin)
@@ -136,12 +187,13 @@ def compare_calls(
         samples_ns=samples,
         order=order,
         medians_ms=_medians_ms(samples, order),
+        opening=opening,
         ratio=ratio,
         itself=itself,
         noise_floor=floor,
         margin=wide,
         verdict=verdict,
-        sentence=_sentence(verdict, labels, ratio, floor, wide, len(samples)),
+        sentence=sentence(verdict, labels, ratio, floor, wide, len(samples)),
         clock=clock_name(clock),
         affinity=affinity(),
         host=machine,
@@ -149,12 +201,13 @@ def compare_calls(
     )
 
 
-def ratios(samples_ns: Array, order: Array, *, seed: int) -> tuple[Interval, Interval]:
+def ratios(samples_ns: Array, order: Array, opening: Array, *, seed: int) -> tuple[Interval, Interval]:
     """Return the ratio b / a and the ratio of each to itself, with 95 % intervals over blocks.
 
     Args:
         samples_ns: (blocks, 4, calls).
         order: (blocks, 4), 0 for a and 1 for b; two of each in a row.
+        opening: (blocks,) number of the opening of each block.
         seed: Seed of the bootstrap.
     """
     slots = np.log(np.maximum(np.median(samples_ns, axis=2), 1.0))
@@ -162,52 +215,48 @@ def ratios(samples_ns: Array, order: Array, *, seed: int) -> tuple[Interval, Int
     b = slots[order == 1].reshape(-1, 2)
     pairs = len(a) // 2 * 2
     own = (_against_itself(a[:pairs]) + _against_itself(b[:pairs])) / 2
-    return _interval((b - a).mean(axis=1), seed), _interval(own, seed + 1)
+    one = np.zeros(
+        len(own), np.int64
+    )  # of noise within openings only: what differs between them is in the ratio
+    return _interval((b - a).mean(axis=1), opening, seed), _interval(own, one, seed + 1)
 
 
-def judge(ratio: Interval, *, noise_floor: float, margin: float) -> Outcome:
-    """Turn a ratio into a verdict on b.
+@dataclass(frozen=True)
+class _Limits:
+    """The share of one opening."""
 
-    Equivalent when the whole interval lies inside the margin or the noise floor, whichever is larger, unless
-    the noise is so large that this says nothing. Faster or slower when the interval leaves out 1 and the
-    ratio itself is beyond the noise floor. Inconclusive otherwise.
+    min_seconds: float
+    max_seconds: float
+    openings: int
 
-    Args:
-        ratio: Time of b over time of a.
-        noise_floor: Relative deviation that a call shows against itself.
-        margin: Relative difference that does not matter.
-    """
-    wide = max(margin, noise_floor)
-    if wide <= max(margin, UNFIT) and ratio.low >= 1 / (1 + wide) and ratio.high <= 1 + wide:
-        return "equivalent"
-    if ratio.high < 1 and ratio.value < 1 / (1 + noise_floor):
-        return "faster"
-    if ratio.low > 1 and ratio.value > 1 + noise_floor:
-        return "slower"
-    return "inconclusive"
+    def reached(self, blocks: int, seconds: float) -> bool:
+        wanted = MIN_BLOCKS if seconds < self.max_seconds else FEWEST_BLOCKS
+        return seconds >= self.min_seconds and blocks * self.openings >= wanted
 
 
-def _blocks(
-    calls: tuple[Call, Call], min_seconds: float, max_seconds: float, rng: np.random.Generator, clock: Clock
-) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class _Taken:
+    samples: Array
+    order: Array
+
+
+def _take(
+    calls: tuple[Call, Call], limits: _Limits, per_slot: int | None, rng: np.random.Generator, clock: Clock
+) -> _Taken:
+    """Take the blocks of one opening, with ``per_slot`` calls a slot or as many as fit."""
     slowest = 0.0
     for call in calls:
-        warm_up(call, clock, limit_seconds=min_seconds / 4)
+        warm_up(call, clock, limit_seconds=max(limits.min_seconds / 4, WARMUP_SECONDS))
         slowest = max(slowest, float(np.median(time_calls(call, 3, clock))) / 1e9)
-    per_slot = int(np.clip(SLOT_SECONDS / max(slowest, 1e-9), 1, MAX_SLOT_CALLS))
+    count = per_slot or int(np.clip(SLOT_SECONDS / max(slowest, 1e-9), 1, MAX_SLOT_CALLS))
     start = clock()
     samples: list[Array] = []
     order: list[tuple[int, ...]] = []
-    while True:
+    while not limits.reached(len(samples), (clock() - start) / 1e9):
         swap = int(rng.integers(2))
-        turn = tuple(which ^ swap for which in ABBA)
-        slots = [_slot(calls[which], per_slot, slowest < COLD_SECONDS, clock) for which in turn]
-        samples.append(np.stack(slots))
-        order.append(turn)
-        seconds = (clock() - start) / 1e9
-        enough = MIN_BLOCKS if seconds < max_seconds else FEWEST_BLOCKS
-        if seconds >= min_seconds and len(samples) >= enough:
-            return np.stack(samples), np.array(order, np.int8)
+        order.append(tuple(which ^ swap for which in ABBA))
+        samples.append(np.stack([_slot(calls[i], count, slowest < COLD_SECONDS, clock) for i in order[-1]]))
+    return _Taken(np.stack(samples), np.array(order, np.int8))
 
 
 def _slot(call: Call, count: int, discard: bool, clock: Clock) -> Array:
@@ -229,32 +278,12 @@ def _against_itself(slots: Array) -> Array:
     return (four[:, 0] + four[:, 3] - four[:, 1] - four[:, 2]) / 2
 
 
-def _interval(logs: Array, seed: int) -> Interval:
+def _interval(logs: Array, opening: Array, seed: int) -> Interval:
     """Return exp of the midmean of (k,) log ratios, with its interval."""
-    found = midmean_interval(logs, seed=seed)
+    found = midmean_interval(logs, opening, seed=seed)
     return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high)))
 
 
 def _medians_ms(samples: Array, order: Array) -> tuple[float, float]:
     a, b = (float(np.median(samples[order == which])) / 1e6 for which in (0, 1))
     return a, b
-
-
-def _sentence(
-    verdict: Outcome, labels: tuple[str, str], ratio: Interval, floor: float, margin: float, blocks: int
-) -> str:
-    a, b = labels
-    between = f"95 % interval {ratio.low:.3f} to {ratio.high:.3f}"
-    evidence = f"time ratio {ratio.value:.3f}, {between}, noise floor {floor:.1%}, {blocks} blocks"
-    if verdict == "equivalent":
-        return f"{b} and {a} are equally fast within {margin:.1%} ({evidence})"
-    if verdict == "inconclusive":
-        return f"no verdict between {b} and {a}: the difference is lost in the noise ({evidence})"
-    return f"{b} is {verdict} than {a}, {_times(ratio.value)} ({evidence})"
-
-
-def _times(ratio: float) -> str:
-    """Say a ratio of times as a person would."""
-    if 0.67 < ratio < 1.5:
-        return f"taking {abs(1 - ratio):.1%} {'less' if ratio < 1 else 'more'} time"
-    return f"by a factor of {max(ratio, 1 / ratio):.2f}"

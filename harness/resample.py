@@ -46,16 +46,21 @@ def median_interval(values: Array, block: Array, *, seed: int) -> Interval:
     return widest_interval(value, k, medians, seed=seed)
 
 
-def midmean_interval(values: Array, *, seed: int) -> Interval:
-    """Return the midmean with its 95 % interval.
+def midmean_interval(values: Array, opening: Array, *, seed: int) -> Interval:
+    """Return the midmean with its 95 % interval over blocks, and over openings where there are several.
 
     Args:
         values: (k,), one of each block.
+        opening: (k,) number of the opening that each block was taken in.
         seed: Seed of the resampling.
     """
-    return widest_interval(
-        float(midmean(values)), len(values), lambda drawn: midmean(values[drawn]), seed=seed
-    )
+    value = float(midmean(values))
+    found = widest_interval(value, len(values), lambda drawn: midmean(values[drawn]), seed=seed)
+    each = np.array([midmean(values[opening == number]) for number in np.unique(opening)])
+    if len(each) < 2:
+        return found
+    across = widest_interval(value, len(each), lambda drawn: midmean(each[drawn]), lengths=(1,), seed=seed)
+    return Interval(value, min(found.low, across.low), max(found.high, across.high))
 
 
 def widest_interval(

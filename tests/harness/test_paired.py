@@ -1,13 +1,23 @@
 import json
 import math
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from fourfold.errors import UsageError
 from fourfold.harness import latency
-from fourfold.harness.paired import FEWEST_BLOCKS, MIN_BLOCKS, Comparison, compare_calls, judge, ratios
+from fourfold.harness.judgement import judge
+from fourfold.harness.paired import (
+    FEWEST_BLOCKS,
+    MIN_BLOCKS,
+    Comparison,
+    compare_calls,
+    compare_openings,
+    judge,
+    ratios,
+)
 from fourfold.harness.result import Interval
 
 QUIET = {"white": 0.01, "drift": 0.01, "tau": 1.0, "busy": 0.0}
@@ -80,6 +90,26 @@ def test_the_interval_covers_the_true_ratio():
     found = [_compare(seed, DRIFTING, 1.1).ratio for seed in range(40)]
     assert sum(r.low <= 1.1 <= r.high for r in found) >= 36
     assert all(r.high - r.low < 0.1 for r in found)
+
+
+def test_openings_that_differ_are_not_taken_for_networks_that_differ():
+    def compare(seed: int, openings: int) -> Comparison:
+        machine = Machine(seed, **QUIET)
+        draw = np.random.default_rng(seed)
+
+        def opened():
+            # Where memory lies makes one opening up to some percent faster than the next.
+            seconds = 0.012 * math.exp(0.04 * draw.standard_normal())
+            return nullcontext(lambda: machine.spend(seconds))
+
+        return compare_openings(opened, opened, openings=openings, seed=seed, clock=machine.clock)
+
+    several = [compare(seed, 6) for seed in range(30)]
+    assert sum(c.verdict in ("faster", "slower") for c in several) <= 2
+    assert {c.summary()["openings"] for c in several} == {6}
+    assert all(len(c.opening) == len(c.samples_ns) for c in several)
+    alone = [compare(seed, 1).verdict for seed in range(15)]
+    assert sum(v in ("faster", "slower") for v in alone) > 4, "one opening should be fooled here"
 
 
 def test_a_linear_drift_cancels():
@@ -155,6 +185,7 @@ def test_a_comparison_repeats_with_its_seed_and_becomes_json():
         ((1.01, 0.98, 1.03), 0.04, 0.02, "equivalent"),  # within the noise floor, which widens the margin
         ((1.01, 0.98, 1.03), 0.40, 0.02, "inconclusive"),  # too noisy to show that anything is equal
         ((1.01, 0.98, 1.03), 0.40, 0.50, "equivalent"),  # unless so much does not matter
+        ((0.985, 0.975, 0.995), 0.01, 0.02, "inconclusive"),  # real, but perhaps too small to matter
         ((0.5, 0.4, 0.6), 0.04, 0.04, "faster"),
         ((1.0, 0.9, 1.1), 0.01, 0.02, "inconclusive"),
     ],
@@ -185,7 +216,7 @@ def test_the_noise_floor_is_of_the_same_run():
 def test_ratios_are_exact_without_noise():
     order = np.array([[0, 1, 1, 0], [1, 0, 0, 1]] * 4, np.int8)
     samples = np.where(order == 1, 1_500_000, 1_000_000)[..., None].repeat(3, axis=2)
-    ratio, itself = ratios(samples, order, seed=0)
+    ratio, itself = ratios(samples, order, np.repeat([0, 1], 4), seed=0)
     assert [ratio.value, ratio.low, ratio.high] == pytest.approx([1.5] * 3)
     assert [itself.value, itself.low, itself.high] == pytest.approx([1.0] * 3)
 
