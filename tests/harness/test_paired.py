@@ -15,7 +15,6 @@ from fourfold.harness.paired import (
     Comparison,
     compare_calls,
     compare_openings,
-    judge,
     ratios,
 )
 from fourfold.harness.result import Interval
