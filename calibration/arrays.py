@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -53,7 +54,7 @@ def _load(source: Path | IO[bytes], name: str, only: str = "") -> dict[str, Arra
         _bounded(source, name)
         with np.load(source, allow_pickle=False) as archive:
             return {k.removeprefix(only): archive[k] for k in archive.files if k.startswith(only)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"expected a readable .npz of plain arrays, got {name!r}: {error}") from error
 
 

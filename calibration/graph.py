@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -63,6 +63,20 @@ def clamped(value: ir.Value) -> ir.Value:
     ):
         return readers[0].outputs[0]
     return value
+
+
+def origin(value: ir.Value) -> ir.Value:
+    """Follow a value back to where it was computed, past everything that only moves it."""
+    node = value.producer()
+    while node is not None and node.op_type in PASSING and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
+
+
+def range_of(value: ir.Value, ranges: Mapping[str, tuple[float, float]]) -> tuple[float, float] | None:
+    """Look up the range of a value; one that was only moved has that of its origin."""
+    return ranges.get(value.name or "") or ranges.get(origin(value).name or "")
 
 
 def source(value: ir.Value) -> ir.Node | None:

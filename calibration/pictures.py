@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -27,8 +28,8 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
 MAX_BYTES = 128 << 20
 """Largest picture file that is read; no camera writes larger ones, and a .zip may claim anything."""
 
-MAX_PIXELS = 100_000_000
-"""Largest picture that is decoded: 300 MB in memory."""
+MAX_PIXELS = 80_000_000
+"""Largest picture that is decoded: 240 MB in memory, and below the size at which Pillow itself warns."""
 
 _NUMBERED = re.compile(r"^(\d+)_n\d{8}_")
 
@@ -142,7 +143,7 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         with archive.open(info) as file:
             return _checked(file.read(MAX_BYTES + 1), info.filename)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
         raise UsageError(
             f"expected a readable picture, got {info.filename!r} in the .zip: {error}"
         ) from error

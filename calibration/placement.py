@@ -9,12 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from ..export.artifact import Refusal
-from .graph import MERGING, PASSING, WEIGHTED, activations, answers, clamped, constant, label, nodes, source
+from .graph import (
+    MERGING,
+    PASSING,
+    WEIGHTED,
+    activations,
+    answers,
+    clamped,
+    label,
+    nodes,
+    origin,
+    range_of,
+    source,
+)
 from .grids import usable
+from .layers import has_weights, multiplications, unfit_weights
 from .scheme import QdqStyle, QuantScheme
 
 _DATA = frozenset({ir.DataType.FLOAT, None})
@@ -41,7 +53,7 @@ def watched(model: ir.Model) -> tuple[str, ...]:
         if node.op_type not in WEIGHTED | MERGING | PASSING:
             continue
         outputs = [clamped(v) for v in answers(node)]
-        for value in [*activations(node), *outputs]:
+        for value in [origin(v) for v in (*activations(node), *outputs)]:
             if value.name and value.dtype in _DATA:
                 found[value.name] = None
     return tuple(found)
@@ -77,7 +89,7 @@ class _Plan:
         self.graph, self.ranges, self.style, self.scheme = graph, ranges, style, scheme
         self.refused: dict[ir.Node, str] = {}
         self.integer: dict[ir.Node, None] = {}
-        layers = [n for n in nodes(graph) if _has_weights(n)]
+        layers = [n for n in nodes(graph) if has_weights(n)]
         self.ends = {
             n
             for n, kept in ((layers[:1], scheme.keep_first), (layers[-1:], scheme.keep_last))
@@ -147,7 +159,7 @@ class _Plan:
         if node in self.ends:
             return "the scheme keeps the first or last layer in float"
         if node.op_type in WEIGHTED:
-            reason = _unfit_weights(node, self.style) or self._beside_float(node)
+            reason = unfit_weights(node, self.style) or self._beside_float(node)
         elif node.op_type in MERGING:
             reason = "one of its inputs is constant" if len(activations(node)) < _arity(node) else ""
         elif node.op_type in PASSING:
@@ -163,9 +175,10 @@ class _Plan:
         for value in values:
             if value.dtype not in _DATA:
                 return f"{value.name} is not float32"
-            if _name(value) not in self.ranges:
+            found = range_of(value, self.ranges)
+            if found is None:
                 return f"no range of {value.name} was collected"
-            if reason := usable(*self.ranges[_name(value)], self.style):
+            if reason := usable(*found, self.style):
                 return f"{value.name}: {reason}"
         return ""
 
@@ -214,59 +227,6 @@ class _Plan:
             if reader.op_type not in PASSING or any(self._read_by_integers(v) for v in answers(reader)):
                 return True
         return False
-
-
-def multiplications(node: ir.Node) -> int:
-    """Count the multiplications behind one output value of a node with weights; 0 when unknown."""
-    weight = constant(node.inputs[1])
-    if weight is None or weight.ndim < 2:
-        return 0
-    if node.op_type == "MatMul":
-        return int(weight.shape[-2])
-    if node.op_type == "Gemm":
-        return int(weight.shape[1 if node.attributes.get_int("transB", 0) else 0])
-    if node.op_type == "ConvTranspose":
-        return int(weight.shape[0]) // node.attributes.get_int("group", 1)
-    return int(np.prod(weight.shape[1:]))
-
-
-def _unfit_weights(node: ir.Node, style: QdqStyle) -> str:
-    weight = constant(node.inputs[1])
-    if constant(node.inputs[0]) is not None:
-        return "its weights stand on the left"
-    if weight is None:
-        return _unfit_product(node, style)
-    if weight.dtype != np.float32 or weight.ndim < 2:
-        return f"its weights are {weight.dtype} of shape {weight.shape}"
-    if not np.isfinite(weight).all():
-        return "a weight is not finite"
-    if node.op_type == "Gemm" and (node.attributes.get_int("transA", 0) or _scaled(node)):
-        return "it transposes its input or scales its answer"
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    if bias is not None and style.quantize_bias and _unfit_bias(constant(bias)):
-        return "its bias is not a constant vector"
-    return ""
-
-
-def _unfit_product(node: ir.Node, style: QdqStyle) -> str:
-    if node.op_type != "MatMul" or not style.activation_products:
-        return "its weights are not constant"
-    makers = [v.producer() for v in node.inputs if v is not None]
-    # Most attention weights are smaller than one step of a grid that reaches up to the largest.
-    attends = any(m is not None and m.op_type == "Softmax" for m in makers)
-    return "it multiplies by attention weights, which 8 bits represent poorly" if attends else ""
-
-
-def _scaled(node: ir.Node) -> bool:
-    return any(node.attributes.get_float(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-
-
-def _unfit_bias(bias: np.ndarray | None) -> bool:
-    return bias is None or bias.ndim != 1 or not np.isfinite(bias).all()
-
-
-def _has_weights(node: ir.Node) -> bool:
-    return node.op_type in WEIGHTED and constant(node.inputs[1]) is not None
 
 
 def _arity(node: ir.Node) -> int:

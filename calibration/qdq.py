@@ -15,7 +15,7 @@ import onnx_ir as ir
 from ..errors import BuildError
 from ..export.artifact import Array, Evaluator, Exported, Feed, Step
 from ..export.parity import Parity, parity
-from .graph import PASSING, answers, constant, source
+from .graph import PASSING, WEIGHTED, answers, constant, range_of, source
 from .grids import Grid, activation_grid, to_integers, weight_scales, widen_for_bias
 from .placement import Placement, place
 from .ranges import Ranges
@@ -130,7 +130,9 @@ class _Writer:
         if before in self.grids:
             return self.grids[before]
         symmetric = self.style.symmetric_activations or self._read_by(value, self.style.symmetric_inputs)
-        return activation_grid(*self.ranges[value.name or ""], self.style, symmetric=symmetric)
+        found = range_of(value, self.ranges)
+        assert found is not None, "placement quantizes only what has a range"
+        return activation_grid(*found, self.style, symmetric=symmetric)
 
     def _read_by(self, value: ir.Value, operators: frozenset[str]) -> bool:
         """Tell whether an integer node of these kinds reads a value, or what it is only moved to."""
@@ -184,7 +186,7 @@ class _Writer:
     # Weights and biases.
 
     def _write_weights(self, node: ir.Node) -> None:
-        held = node.inputs[1] if node.op_type in {"Conv", "ConvTranspose", "Gemm", "MatMul"} else None
+        held = node.inputs[1] if node.op_type in WEIGHTED else None
         weight = constant(held)
         if held is None or weight is None:
             return

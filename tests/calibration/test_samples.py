@@ -189,6 +189,26 @@ def test_a_damaged_entry_of_a_zip_is_named(pictures: Path):
         open_samples(path, INPUT, PLAIN, limit=None)
 
 
+def test_a_damaged_compressed_entry_is_named(pictures: Path, tmp_path: Path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(pictures / "cat" / "0.png", "0.png")
+    data = bytearray(path.read_bytes())
+    data[40:60] = bytes(range(235, 255))
+    path.write_bytes(bytes(data))
+    with pytest.raises(UsageError, match=r"0\.png"):
+        open_samples(path, INPUT, PLAIN, limit=None)
+
+
+def test_a_truncated_npz_is_refused(tmp_path: Path):
+    np.savez_compressed(tmp_path / "a.npz", x=np.arange(9 * 768, dtype=np.float32).reshape(9, 3, 16, 16))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[60:90] = bytes(range(200, 230))
+    (tmp_path / "a.npz").write_bytes(bytes(data))
+    with pytest.raises(UsageError, match=r"readable \.npz"):
+        open_samples(tmp_path / "a.npz", INPUT, PLAIN, limit=None)
+
+
 def test_a_zip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pictures_module, "MAX_BYTES", 1 << 16)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
