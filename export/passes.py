@@ -17,6 +17,7 @@ from ..errors import BuildError, unknown_name
 from .artifact import Evaluator, Exported, Feed, Refusal, Step
 from .parity import Parity, batch_sizes, fresh_inputs, parity, require
 from .rules.fold_batch_norm import FoldBatchNorm
+from .rules.fold_branches import FoldBranches
 from .rules.fold_identity import FoldIdentity
 from .rules.fold_scale import FoldScale
 from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
@@ -36,6 +37,7 @@ PASSES: dict[str, Factory] = {
     "fold_batch_norm": FoldBatchNorm,
     "merge_transposes": MergeTransposes,
     "fold_scale": FoldScale,
+    "fold_branches": FoldBranches,
     "fold_identity": FoldIdentity,
     "merge_parallel_conv": MergeParallelConv,
     "merge_parallel_matmul": MergeParallelMatMul,
@@ -51,11 +53,15 @@ COMMON: tuple[str, ...] = (
     # A padding becomes a constant before simplify moves it into its convolution.
     "static_shapes",
     "simplify",
+    # Branches with a BatchNormalization each become plain convolutions, their sum one convolution, and the
+    # short cut a part of it; then a BatchNormalization after the sum finds that one convolution.
+    "fold_batch_norm",
+    "fold_branches",
+    "fold_identity",
     "fold_batch_norm",
     "merge_transposes",
     # After the layout is short: a factor passes fewer operators on its way to the weights.
     "fold_scale",
-    "fold_identity",
     # Last: removes what the rules left unread.
     "tidy",
 )

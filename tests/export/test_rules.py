@@ -194,6 +194,68 @@ def test_a_residual_around_more_than_one_operator_is_no_short_cut(apply) -> None
     assert found.operators == ["Relu", "Conv", "Add"]
 
 
+# fold_branches
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        (
+            "a = Conv<pads=[1,1,1,1]>(x, w, c) b = Conv(x, u) y = Add(a, b)",
+            {"w": (5, 4, 3, 3), "c": (5,), "u": (5, 4, 1, 1)},
+        ),
+        (
+            "a = Conv<strides=[2,2]>(x, u, d) b = Conv<strides=[2,2], pads=[1,2,1,2]>(x, w, c) "
+            "e = Add(a, b) i = Conv<strides=[2,2], pads=[1,1,1,1]>(x, v) y = Add(i, e)",
+            {"w": (5, 4, 3, 5), "c": (5,), "u": (5, 4, 1, 1), "d": (5,), "v": (5, 4, 3, 3)},
+        ),
+        (
+            "a = Conv<group=4, dilations=[2,2], pads=[2,2,2,2]>(x, w) "
+            "b = Conv<group=4, dilations=[2,2]>(x, u, c) y = Add(a, b)",
+            {"w": (4, 1, 3, 3), "u": (4, 1, 1, 1), "c": (4,)},
+        ),
+    ],
+)
+def test_parallel_convolutions_become_one(apply, body, weights) -> None:
+    assert apply("fold_branches", body, **weights).operators == ["Conv"]
+
+
+def test_a_reparameterizable_block_becomes_one_convolution(apply) -> None:
+    body = f"""
+    a = Conv<pads=[1,1,1,1]>(x, w) n = BatchNormalization(a, g, b, m, v)
+    c = Conv(x, u) o = Add(n, c) h = Add(o, x) {NORM}"""
+    names = "fold_batch_norm fold_branches fold_identity fold_batch_norm"
+    found = apply(names, body, w=(4, 4, 3, 3), u=(4, 4, 1, 1), **STATISTICS)
+    assert found.operators == ["Conv"]
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "reason"),
+    [
+        (
+            "a = Conv<pads=[2,2,0,0]>(x, w) b = Conv(x, u) y = Add(a, b)",
+            {"w": (5, 4, 3, 3), "u": (5, 4, 1, 1)},
+            "the place they look at",
+        ),
+        (
+            "a = Conv<pads=[1,0,1,0]>(x, w) b = Conv<pads=[0,1,0,1]>(x, u) y = Add(a, b)",
+            {"w": (5, 4, 3, 1), "u": (5, 4, 1, 3)},
+            "neither kernel contains",
+        ),
+        (
+            "a = Conv(x, w) b = Conv(x, u) i = Relu(a) j = Add(a, b) y = Add(i, j)",
+            {"w": (5, 4, 1, 1), "u": (5, 4, 1, 1)},
+            "second place",
+        ),
+        ("a = Conv(x, w) y = Add(a, a)", {"w": (5, 4, 1, 1)}, "same convolution"),
+    ],
+)
+def test_branches_that_stay_say_why(apply, body, weights, reason) -> None:
+    found = apply("fold_branches", body, **weights)
+    assert found.operators == [node.op_type for node in found.before.graph]
+    assert reason in found.reasons
+
+
 # merge_transposes
 
 
