@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .console import Narrator, Silent
-from .examine import time_session
+from .examine import time_openings
 from .latency import summarise
-from .opened import opened
+from .ready import ready
 from .result import LatencySummary
 from .write_bundle import save_latency
 
@@ -48,8 +48,10 @@ def bench(
     say = narrator or Silent()
     done: list[Timed] = []
     for path in bundles:
-        with say.stage(f"timing {path.name}"), opened(path, on_device=True) as (bundle, session):
-            latency = time_session(session, bundle.golden.inputs, bundle.device, seconds=seconds)
+        made = ready(path, on_device=True)
+        bundle = made.bundle
+        with say.stage(f"timing {bundle.title}"):
+            latency = time_openings(made.open, bundle.golden.inputs, bundle.device, seconds=seconds)
         done.append(Timed(bundle.title, summarise(latency, seed=seed)))
         if save:
             save_latency(bundle, latency, seed=seed)

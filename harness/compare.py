@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import UsageError
 from .console import Narrator, Silent
-from .examine import first_sample
-from .opened import opened
-from .paired import Comparison, compare_calls
+from .examine import calls, first_sample
+from .ready import ready
+from .paired import Comparison, compare_openings
 
 
 def compare(
@@ -43,15 +42,13 @@ def compare(
 
 
 def _pair(first: Path, other: Path, seconds: float, margin: float, seed: int, say: Narrator) -> Comparison:
-    with ExitStack() as stack:
-        stack.enter_context(say.stage(f"comparing {other.name} with {first.name}"))
-        a, session_a = stack.enter_context(opened(first, on_device=True))
-        b, session_b = stack.enter_context(opened(other, on_device=True))
-        feed_a, feed_b = first_sample(a.golden.inputs), first_sample(b.golden.inputs)
-        return compare_calls(
-            lambda: session_a.run(feed_a),
-            lambda: session_b.run(feed_b),
-            labels=(a.title, b.title),
+    a, b = ready(first, on_device=True), ready(other, on_device=True)
+    feed_a, feed_b = first_sample(a.bundle.golden.inputs), first_sample(b.bundle.golden.inputs)
+    with say.stage(f"comparing {b.bundle.title} with {a.bundle.title}"):
+        return compare_openings(
+            lambda: calls(a.open, feed_a),
+            lambda: calls(b.open, feed_b),
+            labels=(a.bundle.title, b.bundle.title),
             margin=margin,
             min_seconds=seconds,
             seed=seed,

@@ -104,17 +104,16 @@ def deploy(
         with say.stage(f"compiling with {runtime.name}"):
             (folder / COMPILED).mkdir()
             compiled = runtime.compile(exported, target, folder / COMPILED)
-        with runtime.open(compiled, target) as session:
-            findings = examine(
-                session,
-                exported,
-                origin=origin,
-                materials=materials,
-                device=target,
-                budget=budget or Budget(),
-                seed=seed,
-                narrator=say,
-            )
+        findings = examine(
+            lambda: runtime.open(compiled, target),
+            exported,
+            origin=origin,
+            materials=materials,
+            device=target,
+            budget=budget or Budget(),
+            seed=seed,
+            narrator=say,
+        )
         report = account(exported, origin, materials, findings, target, runtime, command=command, seed=seed)
         write_bundle(
             folder,

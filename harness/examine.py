@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -13,14 +14,18 @@ from ..export.parity import Parity, check, parity
 from ..runtimes.device import Device
 from ..runtimes.reference import evaluate
 from ..runtimes.runtime import Executed, Session
-from .accuracy import logits_of, paired_accuracy
+from .accuracy import accuracy_gate, logits_of, score
 from .console import Narrator
-from .latency import measure
+from .latency import Call, Plan, measure_openings
 from .materials import Materials
 from .origin import Origin
 from .result import Accuracy, Latency, Verdict
 
 GOLDEN_SAMPLES = 4
+SCORING_BATCH = 32
+
+Open = Callable[[], Session]
+"""Opens an artifact anew on its device."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Findings:
 
 
 def examine(
-    session: Session,
+    open_session: Open,
     exported: Exported,
     *,
     origin: Origin,
@@ -57,10 +62,10 @@ def examine(
     seed: int,
     narrator: Narrator,
 ) -> Findings:
-    """Check, score and time one opened artifact.
+    """Check, score and time one artifact.
 
     Args:
-        session: The artifact, opened on the device (or on this host in its stead).
+        open_session: Opens the artifact on the device (or on this host in its stead).
         exported: The graph it was compiled from; its golden answers are the source model's.
         origin: The source model.
         materials: Samples to score on.
@@ -69,24 +74,24 @@ def examine(
         seed: Of the fresh inputs.
         narrator: Is told of every stage.
     """
-    with narrator.stage("checking the compiled network"):
-        checked = _fresh(session, exported, origin, seed) + against_golden(
-            session.run, exported.model, exported.golden, exported.precision
-        )
-    accuracy = None
-    if materials.evaluation is not None:
-        with narrator.stage(f"scoring {materials.evaluation.count} samples"):
-            # The graph as first exported was proven equal to the source, and runs faster than torch does.
-            accuracy = score(session.run, evaluate(origin.exported.model), materials.evaluation, exported)
+    with open_session() as session:
+        with narrator.stage("checking the compiled network"):
+            checked = _fresh(session, exported, origin, seed) + against_golden(
+                session.run, exported.model, exported.golden, exported.precision
+            )
+        accuracy = None
+        if materials.evaluation is not None:
+            with narrator.stage(f"scoring {materials.evaluation.count} samples"):
+                accuracy = _score(session.run, origin, materials.evaluation, exported)
+        executed = session.executed()
     latency, latency_note = None, device.elsewhere() or ""
     if not latency_note:
         with narrator.stage("timing"):
-            latency = time_session(session, exported.golden.inputs, device, seconds=budget.seconds)
-    executed = session.executed()
+            latency = time_openings(open_session, exported.golden.inputs, device, seconds=budget.seconds)
     verdicts = (
         parity_verdict(checked),
         executed_verdict(executed, exported.precision),
-        *([] if accuracy is None else [accuracy_verdict(accuracy, budget.max_drop)]),
+        *([] if accuracy is None else [accuracy_gate(accuracy, max_drop=budget.max_drop)]),
     )
     return Findings(checked, accuracy, materials.note, latency, latency_note, executed, verdicts)
 
@@ -140,23 +145,29 @@ def against_golden(run: Run, model: ir.Model, golden: Golden, precision: Precisi
     )
 
 
-def score(run: Run, reference: Run, samples: Samples, exported: Exported) -> Accuracy:
-    """Score an artifact and the source model on the same labelled samples."""
-    labels = samples.labels
-    assert labels is not None, "evaluation samples are labelled"
-    output, batch = exported.outputs[0].name, fixed_batch(exported) or 32
-    return paired_accuracy(
-        logits_of(run, samples, output=output, batch=batch),
-        logits_of(reference, samples, output=output, batch=batch),
-        labels,
-        samples.source,
+def _score(run: Run, origin: Origin, samples: Samples, exported: Exported) -> Accuracy:
+    """Score the artifact beside the graph as first exported: proven equal to the source, and faster than torch."""
+    output, batch = exported.outputs[0].name, fixed_batch(exported) or SCORING_BATCH
+    float_logits = logits_of(evaluate(origin.exported.model), samples, output=output, batch=batch)
+    return score(run, samples, output=output, float_logits=float_logits, batch=batch)
+
+
+def time_openings(open_session: Open, golden: Feed, device: Device, *, seconds: float) -> Latency:
+    """Time single calls on one real sample, over several openings of the artifact."""
+    feed = first_sample(golden)
+    return measure_openings(
+        lambda: calls(open_session, feed),
+        plan=Plan(min_seconds=seconds),
+        batch=next(iter(feed.values())).shape[0],
+        threads=device.threads,
     )
 
 
-def time_session(session: Session, golden: Feed, device: Device, *, seconds: float) -> Latency:
-    """Time single calls on one real sample."""
-    feed = first_sample(golden)
-    return measure(lambda: session.run(feed), min_seconds=seconds, batch=1, threads=device.threads)
+@contextmanager
+def calls(open_session: Open, feed: Feed) -> Generator[Call]:
+    """Open an artifact and give its inference on one feed as a call that takes nothing."""
+    with open_session() as session:
+        yield lambda: session.run(feed)
 
 
 def first_sample(feed: Feed) -> Mapping[str, Array]:
@@ -191,10 +202,3 @@ def executed_verdict(executed: tuple[Executed, ...], precision: Precision) -> Ve
     if precision == "int8" and "int8" not in shares:
         return Verdict("executed", False, f"asked for int8, but no integer kernel ran: {what}")
     return Verdict("executed", True, f"ran as asked: {what} of the nodes")
-
-
-def accuracy_verdict(accuracy: Accuracy, max_drop: float) -> Verdict:
-    """Fail only a loss that is both significant and larger than what may be lost."""
-    drop = 100 * (accuracy.float_correct - accuracy.correct) / accuracy.n
-    bad = drop > max_drop and accuracy.p_value < 0.05
-    return Verdict("accuracy", not bad, accuracy.verdict)

@@ -11,7 +11,7 @@ from ..export.parity import Parity
 from ..runtimes.runtime import Executed
 from .console import Narrator, Silent
 from .examine import against_golden, executed_verdict, parity_verdict
-from .opened import opened
+from .ready import ready
 from .result import Verdict
 
 
@@ -45,7 +45,9 @@ def verify(bundle: Path, *, narrator: Narrator | None = None) -> Verification:
         RunError: If the device fails.
     """
     say = narrator or Silent()
-    with say.stage(f"verifying {bundle.name}"), opened(bundle, on_device=False) as (b, session):
+    made = ready(bundle, on_device=False)
+    b = made.bundle
+    with say.stage(f"verifying {b.title}"), made.open() as session:
         checked = against_golden(session.run, ir.load(b.model), b.golden, b.precision)
         executed = session.executed()
         return Verification(

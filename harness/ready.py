@@ -1,20 +1,34 @@
-"""A bundle from disk, opened on the device it was made for."""
+"""A bundle from disk, ready to be opened on the device it was made for."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UnavailableError
 from ..runtimes.engines import runtime_for
-from ..runtimes.runtime import Session
+from ..runtimes.runtime import Runtime, Session
 from .bundle import Bundle
 
 
-@contextmanager
-def opened(path: Path, *, on_device: bool) -> Generator[tuple[Bundle, Session]]:
-    """Load a bundle, check its files, and open it.
+@dataclass(frozen=True)
+class Ready:
+    """A whole bundle, and the engine that opens it."""
+
+    bundle: Bundle
+    runtime: Runtime
+
+    def open(self) -> Session:
+        """Open the compiled file on the device.
+
+        Raises:
+            RunError: If the device refuses the file.
+        """
+        return self.runtime.open(self.bundle.compiled, self.bundle.device)
+
+
+def ready(path: Path, *, on_device: bool) -> Ready:
+    """Load a bundle, check its files, and find its engine.
 
     Args:
         path: Folder of the bundle.
@@ -23,7 +37,6 @@ def opened(path: Path, *, on_device: bool) -> Generator[tuple[Bundle, Session]]:
     Raises:
         UsageError: If the folder is not a whole, untouched bundle.
         UnavailableError: If the engine or the device is not here.
-        RunError: If the device refuses the file.
     """
     bundle = Bundle.load(path)
     runtime = runtime_for(bundle.device)
@@ -31,5 +44,4 @@ def opened(path: Path, *, on_device: bool) -> Generator[tuple[Bundle, Session]]:
         raise UnavailableError(f"{bundle.title}: {reason}")
     if on_device and (reason := bundle.device.elsewhere()):
         raise UnavailableError(f"{bundle.title}: {reason}")
-    with runtime.open(bundle.compiled, bundle.device) as session:
-        yield bundle, session
+    return Ready(bundle, runtime)
