@@ -1,0 +1,253 @@
+"""Every route from one torch module to an inference on this CPU, side by side: other tools' and ours.
+
+    python benchmarks/routes.py --rounds 40 --models smt_t smt_nano timm/repvit_m0_9 -o benchmarks/routes.json
+
+One thread, batch 1. All routes of a model are open in one process; a round runs each of them once, in an
+order drawn by lot: one call to refill the caches, then a few timed ones whose median is the round's figure.
+Ratios are formed within a round, so a machine that is busy for a while slows both sides of a ratio.
+Writes the JSON, and a page of the same name ending in ``.md``.
+Needs the extras ``openvino``, ``timm`` and ``bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from operator_times import ort_operators, ov_operators
+from peer_routes import (
+    Call,
+    eager,
+    inductor,
+    nncf_int8,
+    ort_call,
+    ov_call,
+    plain_export,
+    quantize_static,
+)
+from routes_page import page
+
+from fourfold.calibration.scheme import QuantScheme
+from fourfold.export.artifact import Exported
+from fourfold.harness.console import Silent
+from fourfold.harness.host import host, tools
+from fourfold.harness.latency import quiet
+from fourfold.harness.materials import Materials, gather
+from fourfold.harness.origin import Origin, trace
+from fourfold.harness.resample import midmean_interval
+from fourfold.harness.stats import sqnr_db
+from fourfold.harness.steps import quantized, rewritten
+from fourfold.models.sources import resolve
+from fourfold.models.spec import ModelSpec
+from fourfold.models.weights import build_model
+from fourfold.runtimes.device import get_device
+from fourfold.runtimes.engines import runtime_for
+
+SAMPLES = 64
+SLOT_SECONDS = 0.03
+PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "timm")
+DEVICES = {"cpu-ort": "onnxruntime", "cpu-openvino": "openvino"}
+
+
+@dataclass
+class Route:
+    """One route of one model; figures are filled in by the rounds."""
+
+    name: str
+    ours: bool
+    precision: str
+    call: Call
+    sqnr_db: float = 0.0
+    """Of the answer against torch eager, on the input that is timed."""
+    rounds_ms: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    """Measure, and write both files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["smt_t", "smt_nano", "timm/repvit_m0_9"])
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--data", type=Path, help="images that calibrate models without shipped data")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/routes.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")  # of torch, nncf and onnxruntime about their own internals
+    logging.disable(logging.WARNING)
+    results = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "host": asdict(host()),
+        "tools": dict(tools((*PACKAGES, "fourfold"))),
+        "threads": 1,
+        "batch": 1,
+        "rounds": options.rounds,
+        "models": [measure(name, options.data, options.rounds, options.seed) for name in options.models],
+    }
+    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    options.out.with_suffix(".md").write_text(page(results), encoding="utf-8")
+    print(page(results))
+
+
+def measure(name: str, data: Path | None, rounds: int, seed: int) -> dict[str, object]:
+    """Build all routes of one model, take the rounds, and profile the two graphs in both engines."""
+    with tempfile.TemporaryDirectory() as made, ExitStack() as opened:
+        folder = Path(made)
+        spec = resolve(name)
+        assert isinstance(spec, ModelSpec)
+        materials = _materials(spec, data, seed)
+        x = _batches(materials)(1).__next__()
+        module = build_model(spec, seed=seed)
+        _say(f"{name}: routes of other tools")
+        routes = [*_peers(module, x, materials, folder, transformer=not name.startswith("timm/"))]
+        _say(f"{name}: our routes")
+        routes += _ours(spec, materials, x, folder, opened, seed)
+        truth = routes[0].call()
+        for route in routes:
+            route.sqnr_db = sqnr_db(truth, route.call())
+        _say(f"{name}: {rounds} rounds of {len(routes)} routes")
+        _take(routes, rounds, seed)
+        assert materials.calibration is not None
+        return {
+            "model": name,
+            "input": list(x.shape),
+            "calibration": materials.calibration.source.description,
+            **_figures(routes, seed),
+            "operators_ms": _operators(folder, x),
+        }
+
+
+def _materials(spec: ModelSpec, data: Path | None, seed: int) -> Materials:
+    own = bool(spec.dataset)
+    return gather(
+        spec,
+        spec.inputs,
+        "int8",
+        data=None if own else data,
+        eval_data=None,
+        synthetic=not own and data is None,
+        scheme=QuantScheme(max_samples=SAMPLES),
+        seed=seed,
+    )
+
+
+def _batches(materials: Materials) -> Callable[[int], Iterator[np.ndarray]]:
+    """Give the calibration samples as bare arrays."""
+    samples = materials.calibration
+    assert samples is not None
+    return lambda size: (np.ascontiguousarray(next(iter(feed.values()))) for feed in samples.batches(size))
+
+
+def _peers(
+    module: torch.nn.Module, x: np.ndarray, materials: Materials, folder: Path, *, transformer: bool
+) -> Iterator[Route]:
+    plain, static = folder / "plain.onnx", folder / "static.onnx"
+
+    def samples() -> Iterator[np.ndarray]:
+        return _batches(materials)(1)
+
+    yield Route("torch eager", False, "fp32", eager(module, x))
+    yield Route("torch.compile", False, "fp32", inductor(module, x))
+    plain_export(module, x, plain)
+    yield Route("torch.onnx.export, ONNX Runtime", False, "fp32", ort_call(plain, x))
+    yield Route("torch.onnx.export, OpenVINO", False, "fp32", ov_call(plain, x))
+    quantize_static(plain, samples, static)
+    yield Route("quantize_static, ONNX Runtime", False, "int8", ort_call(static, x))
+    model = nncf_int8(plain, samples, transformer=transformer)
+    yield Route("NNCF, OpenVINO", False, "int8", ov_call(model, x))
+
+
+def _ours(
+    spec: ModelSpec, materials: Materials, x: np.ndarray, folder: Path, opened: ExitStack, seed: int
+) -> Iterator[Route]:
+    """Walk the steps of ``harness.deploy`` for both engines and both precisions."""
+    for name in DEVICES:
+        runtime = runtime_for(get_device(name))
+        origin = trace(spec, runtime, weights=None, seed=seed, narrator=Silent())
+        exported = rewritten(origin, runtime, materials, seed=seed, narrator=Silent())
+        yield _route(exported, origin, name, x, folder, opened)
+        integer = quantized(exported, materials, runtime, get_device(name), narrator=Silent())
+        yield _route(integer, origin, name, x, folder, opened)
+
+
+def _route(
+    exported: Exported, origin: Origin, device: str, x: np.ndarray, folder: Path, opened: ExitStack
+) -> Route:
+    target = get_device(device)
+    runtime = runtime_for(target)
+    out = folder / f"{device}-{exported.precision}"
+    out.mkdir()
+    compiled = runtime.compile(exported, target, out)
+    session = opened.enter_context(runtime.open(compiled, target))
+    feed, answer = {exported.inputs[0].name: x}, exported.outputs[0].name
+    return Route(f"fourfold {device}", True, exported.precision, lambda: session.run(feed)[answer])
+
+
+def _take(routes: list[Route], rounds: int, seed: int) -> None:
+    """Time all routes once a round, in an order drawn by lot."""
+    random = np.random.default_rng(seed)
+    counts = [max(1, int(SLOT_SECONDS / _seconds(route.call))) for route in routes]
+    with quiet():
+        for _ in range(rounds):
+            for index in random.permutation(len(routes)):
+                routes[index].call()  # the others have filled the caches
+                taken = [_seconds(routes[index].call) for _ in range(counts[index])]
+                routes[index].rounds_ms.append(float(np.median(taken)) * 1e3)
+
+
+def _seconds(call: Call) -> float:
+    start = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start) / 1e9
+
+
+def _figures(routes: list[Route], seed: int) -> dict[str, object]:
+    """Summarise the rounds; ratios are against the fastest float route of another tool."""
+    floats = [route for route in routes if not route.ours and route.precision == "fp32"]
+    best = min(floats, key=lambda route: np.median(route.rounds_ms))
+    rows: list[dict[str, object]] = []
+    for route in routes:
+        logs = np.log(np.array(best.rounds_ms) / np.array(route.rounds_ms))
+        found = midmean_interval(logs, np.zeros(len(logs), np.int64), seed=seed)
+        speed = {k: float(np.exp(v)) for k, v in vars(found).items()}
+        rows.append(
+            {
+                "route": route.name,
+                "ours": route.ours,
+                "precision": route.precision,
+                "median_ms": float(np.median(route.rounds_ms)),
+                "min_ms": float(np.min(route.rounds_ms)),
+                "quartiles_ms": [float(q) for q in np.percentile(route.rounds_ms, (25, 75))],
+                "times_as_fast_as_best_float": speed,
+                "sqnr_db": route.sqnr_db if np.isfinite(route.sqnr_db) else None,
+                "rounds_ms": [round(ms, 4) for ms in route.rounds_ms],
+            }
+        )
+    return {"best_float": best.name, "routes": rows}
+
+
+def _operators(folder: Path, x: np.ndarray) -> dict[str, dict[str, float]]:
+    """Profile the plain graph and ours, in float, in both engines."""
+    return {
+        "ONNX Runtime, plain": ort_operators(folder / "plain.onnx", {"image": x}),
+        "ONNX Runtime, fourfold": ort_operators(folder / "cpu-ort-fp32" / "model.onnx", {"image": x}),
+        "OpenVINO, plain": ov_operators(folder / "plain.onnx", {"image": x}),
+        "OpenVINO, fourfold": ov_operators(folder / "cpu-openvino-fp32" / "model.xml", {"image": x}),
+    }
+
+
+def _say(words: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {words}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
