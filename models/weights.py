@@ -104,7 +104,7 @@ def _read_pickle(path: Path) -> object:
         # torch names what the pickle would have called, and only then.
         called = re.search(r"GLOBAL (\S+)", str(error))
         if called is None:
-            raise _damaged(path, "its pickle cannot be read") from error
+            raise _damaged(path, "it is no pickle of plain tensors") from error
         message = (
             f"expected tensors and nothing else, got {path.name}, which wants to run {called[1]} when read; "
             "save its state dict as .safetensors where you trust it"

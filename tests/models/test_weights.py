@@ -106,10 +106,11 @@ def test_file_that_wants_to_run_code_is_refused(tmp_path: Path, inside: bool) ->
     assert not mark.exists()
 
 
-def test_plain_pickle_that_wants_to_run_code_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("protocol", "why"), [(2, r"wants to run posix\.system"), (5, "no pickle of plain")])
+def test_plain_pickle_that_wants_to_run_code_is_refused(tmp_path: Path, protocol: int, why: str) -> None:
     mark, path = tmp_path / "ran", tmp_path / "net.pkl"
-    path.write_bytes(pickle.dumps(RunsCode(mark)))
-    with pytest.raises(BuildError, match=r"net\.pkl, which wants to run posix\.system"):
+    path.write_bytes(pickle.dumps(RunsCode(mark), protocol=protocol))
+    with pytest.raises(BuildError, match=rf"net\.pkl, which .*{why}"):
         load_weights(Net(), path)
     assert not mark.exists()
 
