@@ -1,0 +1,72 @@
+"""What every family's tests need: weights that hide nothing, and the whole way to two engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import torch
+from torch import nn
+
+from fourfold.export.artifact import Exported
+from fourfold.export.parity import check, require
+from fourfold.export.passes import COMMON, rewrite
+from fourfold.export.reparam import reparameterize
+from fourfold.export.to_onnx import to_onnx
+from fourfold.export.torch_run import torch_run
+from fourfold.models.registry import get_spec
+from fourfold.runtimes.device import get_device
+from fourfold.runtimes.engines import runtime_for
+from fourfold.runtimes.reference import evaluate
+
+M = TypeVar("M", bound=nn.Module)
+Randomise = Callable[[M], M]
+ReachEngines = Callable[..., Exported]
+
+
+def _randomise(module: M, seed: int = 3) -> M:
+    """Move everything that starts at a constant (zeros, ones, layer scales, statistics) away from it."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for key, value in module.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            if key.endswith("running_var"):
+                value.uniform_(0.2, 2, generator=generator)
+            elif value.numel() == 1 or value.min() == value.max():
+                value.add_(0.3 * torch.randn(value.shape, generator=generator))
+    return module.eval()
+
+
+@pytest.fixture
+def randomise() -> Callable[[M], M]:
+    """Give every constant parameter and statistic of a module random values; evaluation mode."""
+    return _randomise
+
+
+@pytest.fixture
+def reach_engines(tmp_path: Path) -> ReachEngines:
+    """Build, randomise, fold, export, rewrite, compile and compare a model with torch in every CPU engine."""
+
+    def run(name: str, *, batches: tuple[int, ...] = (1, 3)) -> Exported:
+        spec = get_spec(name)
+        torch.manual_seed(0)
+        module = _randomise(spec.build())
+        folded, _ = reparameterize(module, spec.inputs)
+        exported = to_onnx(folded, name, spec.inputs, spec.outputs, opset=20, evaluate=evaluate)
+        reference = torch_run(module, spec.inputs, spec.outputs)
+        for row in ("cpu-ort", "cpu-openvino"):
+            device = get_device(row)
+            runtime = runtime_for(device)
+            final = rewrite(exported, COMMON + runtime.passes, evaluate=evaluate)
+            folder = tmp_path / row
+            folder.mkdir()
+            compiled = runtime.compile(final, device, folder)
+            with runtime.open(compiled, device) as session:
+                names = ("torch", row)
+                require(check("fp32", reference, session.run, spec.inputs, names=names, batches=batches), row)
+        return exported
+
+    return run
