@@ -97,16 +97,14 @@ def _onnx_file(path: Path, shape: tuple[int, ...] | None, preprocess: Preprocess
 
 
 def _reshaped(spec: ModelSpec, shape: tuple[int, ...]) -> ModelSpec:
-    """Let a network of the zoo take another height and width."""
-    (only,) = spec.inputs
-    if len(shape) != len(only.shape) - 1 or shape[0] != only.shape[1]:
-        message = (
-            f"expected an input shape like {only.shape[1:]} for {spec.name}, got {shape}; keep the channels"
-        )
+    """Let a network of the zoo take pictures of another height and width."""
+    declared = spec.inputs[0].shape[1:]
+    if len(spec.inputs) > 1 or len(declared) != 3 or len(shape) != 3 or shape[0] != declared[0]:
+        message = f"expected an input shape like {declared} for {spec.name}, got {shape}; keep the channels"
         raise UsageError(message)
-    size = (shape[-2], shape[-1])
+    size = (shape[1], shape[2])
     preprocess = None if spec.preprocess is None else replace(spec.preprocess, size=size)
-    return replace(spec, inputs=(replace(only, shape=("batch", *shape)),), preprocess=preprocess)
+    return replace(spec, inputs=(replace(spec.inputs[0], shape=("batch", *shape)),), preprocess=preprocess)
 
 
 def _factory_spec(model: str, module: str, attribute: str, shape: tuple[int, ...] | None) -> ModelSpec:

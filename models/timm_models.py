@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import BuildError, UnavailableError, unknown_name
+from ..errors import BuildError, UnavailableError, UsageError, unknown_name
 from .preprocess import FILTERS
 from .spec import ModelSpec, Preprocess, TensorSpec
 
@@ -50,25 +50,32 @@ def timm_spec(name: str, shape: tuple[int, ...] | None) -> ModelSpec:
 
     Raises:
         UnavailableError: If timm is not installed or does not load.
-        UsageError: If timm has no such network.
+        UsageError: If timm has no such network, or the shape does not fit it.
     """
     timm = _timm()
     if not timm.is_model(name):
         raise unknown_name(kind="timm model", name=name, known=timm.list_models())
     declared = timm.get_pretrained_cfg(name)
-    size = shape or tuple(declared.input_size)
-    options = (
-        {"img_size": size[1:]} if declared.fixed_input_size and size[1:] != declared.input_size[1:] else {}
-    )
+    channels, height, width = _shape(name, tuple(declared.input_size), shape)
+    other = (height, width) != tuple(declared.input_size[1:])
+    options = {"img_size": (height, width)} if other and declared.fixed_input_size else {}
     return ModelSpec(
         name=name,
         build=partial(_build, name, options),
-        inputs=(TensorSpec("image", ("batch", *size)),),
+        inputs=(TensorSpec("image", ("batch", channels, height, width)),),
         paper=f"{declared.architecture or name} of timm {timm.__version__}",
         licence="Apache-2.0",
         checked="not checked; an outside network",
-        preprocess=_preprocess(declared, (size[1], size[2])) if len(size) == 3 else None,
+        preprocess=_preprocess(declared, (height, width)),
     )
+
+
+def _shape(name: str, declared: tuple[int, ...], shape: tuple[int, ...] | None) -> tuple[int, int, int]:
+    if shape is not None and (len(shape) != 3 or shape[0] != declared[0]):
+        message = f"expected an input shape like {declared} for timm/{name}, got {shape}; keep the channels"
+        raise UsageError(message)
+    channels, height, width = shape or declared
+    return channels, height, width
 
 
 def _build(name: str, options: dict[str, Any]) -> nn.Module:

@@ -227,10 +227,20 @@ def test_timm_network_of_another_size() -> None:
 
 
 @pytest.mark.usefixtures("with_timm")
-def test_timm_size_that_cannot_be_built_is_refused() -> None:
-    spec = spec_of("timm/levit_128s", input_shape=(3, 64))
-    with pytest.raises(BuildError, match="expected timm to build levit_128s"):
-        build_model(spec)
+@pytest.mark.parametrize("shape", [(3, 64), (1, 64, 64)])
+def test_timm_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match=r"like \(3, 224, 224\) for timm/resnet18"):
+        resolve("timm/resnet18", input_shape=shape)
+
+
+@pytest.mark.usefixtures("with_timm")
+def test_timm_network_that_cannot_be_built_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str, **options: object) -> nn.Module:
+        raise AssertionError(f"{name} takes no {options}")
+
+    monkeypatch.setattr(timm_models._timm(), "create_model", fails)
+    with pytest.raises(BuildError, match="expected timm to build resnet18, got AssertionError"):
+        build_model(spec_of("timm/resnet18"))
 
 
 @pytest.mark.usefixtures("with_timm")
