@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..calibration.collect import FEWEST
 from ..calibration.samples import (
     Samples,
     open_samples,
@@ -79,7 +80,7 @@ def _calibration(
     if synthetic:
         return synthetic_samples(inputs, count=limit, seed=seed)
     if data is not None:
-        return open_samples(data, inputs, source.preprocess, limit=limit, seed=seed)
+        return open_samples(data, inputs, source.preprocess, limit=limit, seed=seed, least=FEWEST)
     if isinstance(source, ModelSpec) and source.dataset:
         return shipped_samples(source.dataset, "train", inputs, source.preprocess, limit=limit, seed=seed)
     raise UsageError(
@@ -92,7 +93,9 @@ def _evaluation(
     source: ModelSpec | OnnxFile, inputs: tuple[TensorSpec, ...], eval_data: Path | None, *, seed: int
 ) -> Samples | None:
     if eval_data is not None:
-        samples = open_samples(eval_data, inputs, source.preprocess, limit=None, seed=seed)
+        samples = open_samples(
+            eval_data, inputs, source.preprocess, limit=None, seed=seed, labels=source.labels
+        )
         if samples.labels is None:
             raise UsageError(
                 f"expected labelled samples in {eval_data.name}, got none with a label; use one sub-folder "
