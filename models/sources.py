@@ -99,7 +99,7 @@ def _onnx_file(path: Path, shape: tuple[int, ...] | None, preprocess: Preprocess
 def _reshaped(spec: ModelSpec, shape: tuple[int, ...]) -> ModelSpec:
     """Let a network of the zoo take pictures of another height and width."""
     declared = spec.inputs[0].shape[1:]
-    if len(spec.inputs) > 1 or len(declared) != 3 or len(shape) != 3 or shape[0] != declared[0]:
+    if len(spec.inputs) > 1 or len(declared) != 3 or len(shape) != 3 or shape[:1] != declared[:1]:
         message = f"expected an input shape like {declared} for {spec.name}, got {shape}; keep the channels"
         raise UsageError(message)
     size = (shape[1], shape[2])
