@@ -14,6 +14,7 @@ from ..models.spec import Dim, TensorSpec
 from .artifact import Evaluator, Exported, Feed, Golden, Refusal, Step
 from .names import rename_dimensions
 from .parity import Parity, check, fresh_inputs
+from .quiet import quiet
 from .untrusted import first_line, read_proto
 
 OPSETS = (18, 25)
@@ -145,7 +146,8 @@ def _converted(source: ir.Model, opset: int) -> ir.Model:
     from onnxscript.version_converter import ConvertVersionPass
 
     model = source.clone()
-    ConvertVersionPass(opset, fallback=True)(model)
+    with quiet():
+        ConvertVersionPass(opset, fallback=True)(model)
     if model.opset_imports.get("") != opset:
         message = f"expected the converter to write opset {opset}, got {model.opset_imports.get('')}"
         raise FourfoldError(message)
@@ -169,7 +171,9 @@ def _name_free(model: ir.Model) -> None:
 def _named(dim: int | ir.SymbolicDim, index: int, name: str | None) -> int | str:
     if isinstance(dim, int):
         return dim
-    return dim.value or ("batch" if index == 0 else f"{name}_{index}")
+    # Some exporters write "?" for every size they do not know.
+    known = dim.value if dim.value != "?" else None
+    return known or ("batch" if index == 0 else f"{name}_{index}")
 
 
 def _spec(value: ir.Value, path: Path) -> TensorSpec:
@@ -183,13 +187,17 @@ def _spec(value: ir.Value, path: Path) -> TensorSpec:
 
 
 def _output(value: ir.Value, answers: Feed, inputs: tuple[TensorSpec, ...]) -> TensorSpec:
-    """Describe an output: free where the graph says so, as the golden answer has it where it says nothing."""
+    """Describe an output: free where the graph says so, or says nothing while more than the batch is free."""
     answer = answers[value.name or ""]
     known = {d for spec in inputs for d in spec.shape if isinstance(d, str)}
     declared = [d if isinstance(d, int) or d.value in known else None for d in value.shape or ()]
     if len(declared) != answer.ndim:
         declared = [None] * answer.ndim
-    shape = [_dim(d) if d is not None else size for d, size in zip(declared, answer.shape, strict=True)]
+    fixed = known <= {"batch"}
+    shape = [
+        _dim(d) if d is not None else size if fixed else f"{value.name}_{i}"
+        for i, (d, size) in enumerate(zip(declared, answer.shape, strict=True))
+    ]
     if "batch" in known and answer.ndim and declared[0] is None and answer.shape[0] == _GOLDEN_BATCH:
         shape[0] = "batch"
     return TensorSpec(value.name or "", tuple(shape), answer.dtype.name)

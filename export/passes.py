@@ -153,7 +153,11 @@ class _Proof:
         self._answers = self._ask(exported.model)
 
     def check(self, model: ir.Model, name: str) -> tuple[Parity, ...]:
-        answers = self._ask(model)
+        try:
+            answers = self._ask(model)
+        except Exception as error:
+            message = f"expected a graph that runs after rewrite {name!r}, got {error}; leave the rewrite out"
+            raise BuildError(message) from error
         found = tuple(
             parity("fp32", self._answers[b], answers[b], names=("graph before", "graph after"), batch=b)
             for b in self._feeds

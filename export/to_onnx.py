@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import re
 import time
 import traceback
-import warnings
-from collections.abc import Generator
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +19,7 @@ from ..models.spec import Dim, TensorSpec
 from .artifact import Array, Evaluator, Exported, Golden, Refusal, Step
 from .names import name_after_modules, name_dimensions
 from .parity import check, fresh_inputs, require
+from .quiet import quiet
 from .torch_run import torch_run
 
 OPSETS = (18, 25)
@@ -118,7 +113,7 @@ def _export(module: nn.Module, inputs: tuple[TensorSpec, ...], seed: int) -> tor
     dims = {name: torch.export.Dim(name) for name in free}
     shapes = tuple({i: dims[d] for i, d in enumerate(s.shape) if isinstance(d, str)} for s in inputs)
     arguments = tuple(torch.from_numpy(feed[spec.name]) for spec in inputs)
-    with _silence():
+    with quiet():
         return torch.export.export(module, arguments, dynamic_shapes=shapes, strict=False)
 
 
@@ -129,7 +124,7 @@ def _write(
     opset: int,
 ) -> ir.Model:
     try:
-        with _silence():
+        with quiet():
             written = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -149,20 +144,6 @@ def _write(
     name_dimensions(written.model, inputs)
     name_after_modules(written.model)
     return written.model
-
-
-@contextlib.contextmanager
-def _silence() -> Generator[None]:
-    """Keep the exporter's progress, hints and deprecations of its own internals off the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    nowhere = io.StringIO()
-    try:
-        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _build_error(error: Exception) -> BuildError:

@@ -56,6 +56,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
     proto = _parse(path)
     _check_size(proto, path)
     _check_domains(proto, path)
+    _free_unknown(proto.graph)
     budget = MAX_BYTES - proto.ByteSize()
     for tensor in _tensors(proto):
         budget -= _check_tensor(tensor, path, budget)
@@ -114,6 +115,14 @@ def _nodes(nodes: Iterable[onnx.NodeProto], path: Path, depth: int = 0) -> Itera
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):
                 yield from _nodes(graph.node, path, depth + 1)
+
+
+def _free_unknown(graph: onnx.GraphProto) -> None:
+    """Let a declared size of -1, which some exporters write for an unknown one, be unknown."""
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value == -1:
+                dim.ClearField("dim_value")
 
 
 def _check_domains(proto: onnx.ModelProto, path: Path) -> None:

@@ -73,8 +73,10 @@ class StaticShapes(ir.passes.InPlacePass):
             return
         elements = known[value]
         free = [e for e in elements.flat if not isinstance(e, int | float)]
-        if free and (node.op_type != "Reshape" or len(free) > 1 or integer(node, "allowzero", 0)):
-            reason = f"its shape has {len(free)} parts that depend on free dimensions"
+        # A -1 of the graph's own already stands for what is left over.
+        left = len(free) + sum(1 for e in elements.flat if e == -1)
+        if free and (node.op_type != "Reshape" or left > 1 or integer(node, "allowzero", 0)):
+            reason = f"its shape has {left} parts that depend on free dimensions"
             self.refusals += (Refusal(node.name or "", reason),)
             return
         fixed = np.array([-1 if e in free else e for e in elements.flat]).reshape(elements.shape)

@@ -246,3 +246,12 @@ def test_networks_of_another_package_load() -> None:
     exported = load_onnx(light, opset=20, evaluate=evaluate)
     assert exported.model.opset_imports[""] == 20
     assert exported.history[0].parity
+
+
+def test_unknown_sizes_stay_free(tmp_path: Path, capfd) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    exported = load(tmp_path, model(nodes, x=(-1, 3, "?", "w"), y=("a", "b", "c", "d"), opset=11))
+    assert exported.inputs[0].shape == ("batch", 3, "x_2", "w")
+    assert exported.outputs[0].shape[0] == "batch"
+    assert all(isinstance(d, str) for d in exported.outputs[0].shape[2:])
+    assert capfd.readouterr() == ("", "")

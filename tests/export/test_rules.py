@@ -357,6 +357,14 @@ def test_a_shape_with_two_free_dimensions_stays(apply) -> None:
     assert "2 parts that depend on free dimensions" in found.reasons
 
 
+def test_a_target_that_leaves_the_rest_open_gets_no_second_one(apply) -> None:
+    body = """
+    s = Shape<start=0, end=1>(x) rest = Constant<value_ints=[-1]>() six = Constant<value_ints=[6]>()
+    target = Concat<axis=0>(s, rest, six) y = Reshape(x, target)"""
+    found = apply("fold_constants static_shapes", body, x="batch, 4, 6, 5")
+    assert "2 parts that depend" in found.reasons
+
+
 # merge_parallel
 
 
