@@ -98,13 +98,14 @@ def _onnx_file(path: Path, shape: tuple[int, ...] | None, preprocess: Preprocess
 
 def _reshaped(spec: ModelSpec, shape: tuple[int, ...]) -> ModelSpec:
     """Let a network of the zoo take pictures of another height and width."""
-    declared = spec.inputs[0].shape[1:]
-    if len(spec.inputs) > 1 or len(declared) != 3 or len(shape) != 3 or shape[:1] != declared[:1]:
+    first, *more = spec.inputs
+    declared = first.shape[1:]
+    if more or len(declared) != 3 or len(shape) != 3 or shape[:1] != declared[:1]:
         message = f"expected an input shape like {declared} for {spec.name}, got {shape}; keep the channels"
         raise UsageError(message)
     size = (shape[1], shape[2])
     preprocess = None if spec.preprocess is None else replace(spec.preprocess, size=size)
-    return replace(spec, inputs=(replace(spec.inputs[0], shape=("batch", *shape)),), preprocess=preprocess)
+    return replace(spec, inputs=(replace(first, shape=("batch", *shape)),), preprocess=preprocess)
 
 
 def _factory_spec(model: str, module: str, attribute: str, shape: tuple[int, ...] | None) -> ModelSpec:
