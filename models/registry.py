@@ -15,7 +15,10 @@ from importlib.metadata import entry_points
 from ..errors import BuildError, unknown_name
 from .spec import ModelSpec
 
-FAMILIES = ("smt",)
+FAMILIES = (
+    "smt",
+    "ninformer",
+)
 """Modules of this folder that register models."""
 
 GROUP = "fourfold.models"

@@ -16,6 +16,7 @@ from fourfold.export.passes import COMMON, rewrite
 from fourfold.export.reparam import reparameterize
 from fourfold.export.to_onnx import to_onnx
 from fourfold.export.torch_run import torch_run
+from fourfold.models.fusible import Fusible
 from fourfold.models.registry import get_spec
 from fourfold.runtimes.device import get_device
 from fourfold.runtimes.engines import runtime_for
@@ -68,5 +69,42 @@ def reach_engines(tmp_path: Path) -> ReachEngines:
                 names = ("torch", row)
                 require(check("fp32", reference, session.run, spec.inputs, names=names, batches=batches), row)
         return exported
+
+    return run
+
+
+Checked = Callable[[nn.Module, torch.Tensor], None]
+
+
+@pytest.fixture
+def folds_exactly() -> Checked:
+    """Compare a module with its deploy form in float64, and make sure that neither touches the other."""
+
+    def run(module: nn.Module, x: torch.Tensor) -> None:
+        module, x = module.double().eval(), x.double()
+        before = {k: v.clone() for k, v in module.state_dict().items()}
+        assert isinstance(module, Fusible)
+        folded = module.fused()
+        with torch.no_grad():
+            expected, actual = module(x), folded(x)
+        assert expected.std(dim=0).max() > 1e-3 * expected.abs().max(), "the answer must depend on the input"
+        assert (actual - expected).abs().max() <= 1e-12 * expected.abs().max()
+        assert all(torch.equal(v, module.state_dict()[k]) for k, v in before.items())
+        own = {p.data_ptr() for p in module.parameters()}
+        assert not own & {p.data_ptr() for p in folded.parameters()}
+
+    return run
+
+
+@pytest.fixture
+def answers_alone() -> Checked:
+    """A batch of several gives what each gives alone, and the same again at the second time."""
+
+    def run(module: nn.Module, x: torch.Tensor) -> None:
+        with torch.no_grad():
+            together, again = module(x), module(x)
+            alone = torch.cat([module(one[None]) for one in x])
+        assert torch.equal(together, again)
+        assert (together - alone).abs().max() <= 1e-5 * together.abs().max()
 
     return run
