@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourfold.models.smt import FASHION_LABELS
+from fourfold.models.image_sets import FASHION_LABELS
 
 SEED = 20170828
 TRAIN, TEST = 1024, 2000

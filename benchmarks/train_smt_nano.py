@@ -28,12 +28,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fourfold.models.image_sets import FASHION_MNIST
 from fourfold.models.smt import NANO, Smt
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "models" / "weights" / "smt_nano.safetensors"
 SHIPPED = ROOT / "calibration" / "data" / "fashion_mnist.npz"
-MEAN, STD = 0.2860, 0.3530
+(MEAN,), (STD,) = FASHION_MNIST.mean, FASHION_MNIST.std
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from .image_sets import FASHION_LABELS, FASHION_MNIST, IMAGENET
 from .registry import register
 from .smt_blocks import Attention, Block, Modulation, Patches, Stem
 from .smt_deploy import MapNorm, MeanHead
-from .spec import ModelSpec, Preprocess, TensorSpec
+from .spec import ModelSpec, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -132,20 +133,6 @@ NANO = SmtConfig(
     (32, 48, 64, 96), (1, 2, 4, 1), attention_heads=(4, 6), stem_strides=(2, 1), channels=1, classes=10
 )
 
-IMAGENET = Preprocess(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-FASHION_MNIST = Preprocess(size=(28, 28), mean=(0.2860,), std=(0.3530,), mode="L", resize="exact")
-FASHION_LABELS = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 PAPER = "Scale-Aware Modulation Meet Transformer, arXiv 2307.08579"
 
 
