@@ -18,6 +18,7 @@ from .spec import ModelSpec
 FAMILIES = (
     "smt",
     "ninformer",
+    "gaussian_attention",
 )
 """Modules of this folder that register models."""
 
