@@ -56,6 +56,10 @@ TOLERANCES: dict[str, Tolerance] = {
     ),
 }
 
+EXCESS_LOSS_DB = 6.0
+"""How much farther from float an engine may bring an int8 graph than the graph is by itself. Roundings at
+ties move the loss both ways by little; an engine that doubles the noise computes something else."""
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -114,6 +118,18 @@ def parity(kind: str, reference: Feed, candidate: Feed, *, names: tuple[str, str
     ok = not why and relative <= tolerance.relative and sqnr >= tolerance.sqnr_db
     max_abs = max(gap.max_abs for gap in gaps.values())
     return Parity(kind, *names, batch, max_abs, relative, sqnr, worst, ok, why)
+
+
+def excess_loss(graph: Parity, engine: Parity) -> float:
+    """Give by how many decibel an engine loses more to float than allowed; 0 or less is right.
+
+    Args:
+        graph: The int8 graph as written against float.
+        engine: The compiled int8 graph against float, on the same inputs.
+    """
+    if graph.sqnr_db == engine.sqnr_db:
+        return -EXCESS_LOSS_DB
+    return graph.sqnr_db - engine.sqnr_db - EXCESS_LOSS_DB
 
 
 def fresh_inputs(specs: tuple[TensorSpec, ...], *, batch: int, seed: int, free: int = 32) -> Feed:

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..errors import UsageError
 from .console import Narrator, Silent
 from .examine import calls, first_sample
-from .ready import ready
 from .paired import Comparison, compare_openings
+from .ready import ready
 
 
 def compare(

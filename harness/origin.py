@@ -102,6 +102,7 @@ def _from_module(
             seed=seed,
         )
     trained = _weights_named(spec, weights)
+    random = trained is None and spec.untrained
     return Origin(
         exported,
         reference=torch_run(module, spec.inputs, spec.outputs),
@@ -109,7 +110,7 @@ def _from_module(
         facts=_facts(spec, params, trained),
         preprocess=spec.preprocess,
         labels=spec.labels,
-        warnings=() if trained else (f"Random weights (seed {seed}): {spec.name} was not trained.",),
+        warnings=(f"Random weights (seed {seed}): {spec.name} was not trained.",) if random else (),
     )
 
 
@@ -122,7 +123,7 @@ def _weights_named(spec: ModelSpec, weights: Path | None) -> str | None:
 def _facts(spec: ModelSpec, params: int, trained: str | None) -> Mapping[str, str]:
     facts = {
         "parameters": f"{params:,}",
-        "weights": trained or "random",
+        "weights": trained or ("random" if spec.untrained else "as the factory made them"),
         "paper": spec.paper,
         "licence of the public code": spec.licence,
         "checked": spec.checked,

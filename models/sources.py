@@ -119,6 +119,7 @@ def _factory_spec(model: str, module: str, attribute: str, shape: tuple[int, ...
         inputs=(TensorSpec("input", ("batch", *shape)),),
         outputs=("output",),
         checked="not checked; the user's own code",
+        untrained=False,
     )
 
 

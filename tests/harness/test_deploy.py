@@ -9,9 +9,10 @@ import pytest
 
 from fourfold.errors import UnavailableError, UsageError
 from fourfold.export.artifact import Feed
+from fourfold.export.parity import Parity
 from fourfold.harness.bundle import Bundle
 from fourfold.harness.deploy import deploy, engine_for
-from fourfold.harness.examine import Budget, executed_verdict
+from fourfold.harness.examine import Budget, executed_verdict, parity_verdict
 from fourfold.harness.verify import verify
 from fourfold.runtimes.device import get_device
 from fourfold.runtimes.ort import RUNTIME as ORT
@@ -105,6 +106,14 @@ def test_synthetic_calibration_marks_the_report(tmp_path: Path) -> None:
     assert bundle.report.calibration.kind == "synthetic"
     assert any("ynthetic" in warning for warning in bundle.report.warnings)
     assert "ynthetic" in (bundle.folder / "report.html").read_text()
+
+
+def test_an_engine_that_doubles_the_quantization_noise_fails() -> None:
+    def found(candidate: str, sqnr: float) -> Parity:
+        return Parity("int8", "float model", candidate, 4, 0.1, 0.1, sqnr, "logits", True)
+
+    assert parity_verdict((found("compiled", 30.0), found("int8 graph", 31.0))).ok
+    assert not parity_verdict((found("compiled", 22.0), found("int8 graph", 31.0))).ok
 
 
 def test_calibration_and_evaluation_may_not_overlap(tmp_path: Path) -> None:
