@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..export.artifact import Array, Feed
+from ..export.parity import draw_input
 from ..models.spec import Preprocess, TensorSpec
 from .arrays import open_arrays, shipped_arrays
 from .pictures import open_folder, open_zip
@@ -109,7 +110,7 @@ def synthetic_samples(inputs: tuple[TensorSpec, ...], *, count: int, seed: int) 
 
     def decode(index: int) -> Feed:
         noise = np.random.default_rng((seed, index))
-        return {s.name: noise.standard_normal(shapes[s.name]).astype(s.dtype) for s in inputs}
+        return {s.name: draw_input(noise, s, shapes[s.name]) for s in inputs}
 
     names = tuple(f"noise {i}" for i in range(count))
     return _samples(Store("noise", "samples", names, decode, dict), None, seed, 1, synthetic=True)

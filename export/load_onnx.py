@@ -12,6 +12,7 @@ import onnx_ir.passes.common as library
 from ..errors import BuildError, FourfoldError
 from ..models.spec import Dim, TensorSpec
 from .artifact import Evaluator, Exported, Feed, Golden, Refusal, Step
+from .index_range import upper_bound
 from .names import rename_dimensions
 from .parity import Parity, check, fresh_inputs
 from .quiet import quiet
@@ -183,7 +184,8 @@ def _spec(value: ir.Value, path: Path) -> TensorSpec:
             f"{value.name!r}; convert it inside your program before the network"
         )
         raise BuildError(message)
-    return TensorSpec(value.name or "", tuple(_dim(d) for d in value.shape), str(value.dtype.numpy()))
+    shape = tuple(_dim(d) for d in value.shape)
+    return TensorSpec(value.name or "", shape, str(value.dtype.numpy()), upper_bound(value))
 
 
 def _output(value: ir.Value, answers: Feed, inputs: tuple[TensorSpec, ...]) -> TensorSpec:

@@ -135,7 +135,7 @@ def excess_loss(graph: Parity, engine: Parity) -> float:
 def fresh_inputs(specs: tuple[TensorSpec, ...], *, batch: int, seed: int, free: int = 32) -> Feed:
     """Draw inputs that no step has seen.
 
-    Floats are standard normal, integers and booleans 0 or 1.
+    Every input is drawn as by `draw_input`.
 
     Args:
         specs: Inputs to draw; a free dimension ``"batch"`` takes ``batch``, any other takes ``free``.
@@ -147,7 +147,27 @@ def fresh_inputs(specs: tuple[TensorSpec, ...], *, batch: int, seed: int, free: 
         One array per input.
     """
     random = np.random.default_rng(seed)
-    return {spec.name: _draw(random, _shape(spec, batch, free), np.dtype(spec.dtype)) for spec in specs}
+    return {spec.name: draw_input(random, spec, _shape(spec, batch, free)) for spec in specs}
+
+
+def draw_input(random: np.random.Generator, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    """Draw one input.
+
+    Floats are standard normal, integers 0 to below the specification's ``high``, and without it, like
+    booleans, 0 or 1.
+
+    Args:
+        random: The generator to draw from.
+        spec: The input.
+        shape: Its shape, without free dimensions.
+    """
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind in "iu":
+        # Without a bound, small enough to index the smallest embedding table.
+        return random.integers(0, spec.high or 2, shape).astype(dtype)
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(dtype)
+    return random.standard_normal(shape).astype(dtype)
 
 
 def check(
@@ -276,10 +296,3 @@ def _broken(why: str) -> _Gap:
 def _shape(spec: TensorSpec, batch: int, free: int) -> tuple[int, ...]:
     sizes: Mapping[str, int] = {d: batch if d == "batch" else free for d in spec.shape if isinstance(d, str)}
     return spec.concrete(**sizes)
-
-
-def _draw(random: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
-    if dtype.kind in "biu":
-        # Small enough to index the smallest embedding table.
-        return random.integers(0, 2, shape).astype(dtype)
-    return random.standard_normal(shape).astype(dtype)

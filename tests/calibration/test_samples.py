@@ -263,6 +263,13 @@ def test_overlap_finds_a_leaked_picture(pictures: Path, tmp_path: Path):
     assert overlap(a, b) == 1
 
 
+def test_noise_for_integers_is_within_their_vocabulary():
+    ids = TensorSpec("x", ("batch", 500), "int32", high=19)
+    drawn = everything(synthetic_samples((ids,), count=6, seed=0))
+    assert drawn.dtype == np.int32
+    assert (drawn.min(), drawn.max()) == (0, 18)
+
+
 def test_noise_says_that_it_is_synthetic():
     a, b = (synthetic_samples(INPUT, count=6, seed=4) for _ in range(2))
     assert a.source.kind == "synthetic"

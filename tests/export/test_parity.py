@@ -131,6 +131,11 @@ def test_fresh_inputs_follow_the_specs() -> None:
     assert feed["ids"].min() >= 0
 
 
+def test_fresh_integers_stay_below_their_bound_and_reach_it() -> None:
+    feed = fresh_inputs((TensorSpec("ids", ("batch", 4000), "int64", high=257),), batch=2, seed=0)
+    assert (feed["ids"].min(), feed["ids"].max()) == (0, 256)
+
+
 def test_check_tries_every_batch_size_or_the_fixed_one() -> None:
     def double(feed):
         return {"y": feed["x"] * 2}
