@@ -25,6 +25,8 @@ class TensorSpec:
     name: str
     shape: tuple[Dim, ...]
     dtype: str = "float32"
+    high: int | None = None
+    """Exclusive upper bound of the integers that mean something, such as a vocabulary; None if not known."""
 
     def concrete(self, **sizes: int) -> tuple[int, ...]:
         """Give the shape with every free dimension replaced by its size in ``sizes``.
