@@ -19,6 +19,7 @@ FAMILIES = (
     "smt",
     "ninformer",
     "gaussian_attention",
+    "conv_share_vit",
 )
 """Modules of this folder that register models."""
 
