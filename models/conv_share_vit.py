@@ -20,8 +20,8 @@ The products of queries, keys and values depend on the data; they are no convolu
 No public code exists, and the sizes of the paper's experiments could not be obtained: depth, width, heads and
 maps are ours, and nothing was compared with the authors' results.
 
-Axis letters: B batch, C channels of the picture, H height, W width, T tokens, M maps of a token, h and w their
-height and width, D = M h w, d numbers of one head, K classes.
+Axis letters: B batch, C channels of the picture, H height, W width, T tokens, M maps of a token, h and w
+their height and width, D = M h w, d numbers of one head, K classes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .fuse import Kernel, scale_outputs
-from .fuse_modules import conv_like, linear_of
+from .fuse import Kernel
+from .fuse_modules import conv_like, linear_of, scale_conv
 from .image_sets import FASHION_LABELS, FASHION_MNIST
 from .registry import register
 from .spec import ModelSpec, TensorSpec
@@ -85,10 +85,8 @@ class SharedConv(nn.Module):
 
     def on_channels(self, tokens: int) -> nn.Conv2d:
         """Write it depth-wise, with all maps of all tokens as channels and every token a group. Exact."""
-        kernel = Kernel(
-            *(p.detach().repeat(tokens, *(1,) * (p.ndim - 1)) for p in _values(self.conv)), tokens
-        )
-        return conv_like(self.conv, kernel)
+        weight, bias = (torch.cat([p.detach()] * tokens) for p in _values(self.conv))
+        return conv_like(self.conv, Kernel(weight, bias, tokens))
 
     def as_linear(self) -> nn.Linear:
         """Write it as a linear layer over flattened tokens, by what it answers to every unit token. Exact.
@@ -149,7 +147,7 @@ class Attention(nn.Module):
         conv = own.qkv.conv
         scale = torch.ones(conv.out_channels, dtype=torch.float64)
         scale[: len(scale) // 3] = own.scale
-        own.qkv.conv = conv_like(conv, Kernel(*scale_outputs(conv.weight, conv.bias, scale)))
+        own.qkv.conv = scale_conv(conv, scale)
         return FusedAttention(own.qkv, own.proj, own.heads).eval()
 
 
