@@ -20,6 +20,8 @@ FAMILIES = (
     "ninformer",
     "gaussian_attention",
     "conv_share_vit",
+    "efficient_probing",
+    "moh_vit",
 )
 """Modules of this folder that register models."""
 
