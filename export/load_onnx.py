@@ -12,6 +12,7 @@ import onnx_ir.passes.common as library
 from ..errors import BuildError, FourfoldError
 from ..models.spec import Dim, TensorSpec
 from .artifact import Evaluator, Exported, Feed, Golden, Refusal, Step
+from .free_sizes import advice, fix_free, name_free
 from .index_range import upper_bound
 from .names import rename_dimensions
 from .parity import Parity, check, fresh_inputs
@@ -29,7 +30,14 @@ _INPUT_TYPES = {
 }
 
 
-def load_onnx(path: Path, *, opset: int, evaluate: Evaluator, seed: int = 0) -> Exported:
+def load_onnx(
+    path: Path,
+    *,
+    opset: int,
+    evaluate: Evaluator,
+    seed: int = 0,
+    input_shape: tuple[int, ...] | None = None,
+) -> Exported:
     """Load and check a user's graph, and bring it to an opset.
 
     Args:
@@ -38,16 +46,18 @@ def load_onnx(path: Path, *, opset: int, evaluate: Evaluator, seed: int = 0) -> 
             says why.
         evaluate: Runs a graph; the golden answers come from the graph as it was in the file.
         seed: Of the golden inputs.
+        input_shape: Sizes of the one input without the batch, where the file leaves them free.
 
     Returns:
         The graph with its weights inside.
 
     Raises:
         BuildError: If the file is missing, broken, hostile, or not a network that can be run.
+        UsageError: If the shape contradicts the file.
     """
     start = time.perf_counter()
     path = Path(path)
-    source = _prepare(path)
+    source = _prepare(path, input_shape)
     was = source.opset_imports.get("", 1)
     inputs, golden, refusals = _first_run(source, path, evaluate, seed)
     model, parities, kept = _convert(source, inputs, opset, evaluate, seed)
@@ -63,31 +73,37 @@ def load_onnx(path: Path, *, opset: int, evaluate: Evaluator, seed: int = 0) -> 
     return Exported(path.stem, model, inputs, outputs, golden, "fp32", (step,))
 
 
-def read_inputs(path: Path) -> tuple[TensorSpec, ...]:
+def read_inputs(path: Path, input_shape: tuple[int, ...] | None = None) -> tuple[TensorSpec, ...]:
     """Read only what the file wants to be fed, with every check that loading makes.
+
+    Args:
+        path: The file.
+        input_shape: As for ``load_onnx``.
 
     Raises:
         BuildError: As ``load_onnx``.
+        UsageError: As ``load_onnx``.
     """
-    model = _prepare(path)
-    _name_free(model)
+    model = _prepare(path, input_shape)
     return tuple(_spec(value, path) for value in model.graph.inputs)
 
 
-def _prepare(path: Path) -> ir.Model:
+def _prepare(path: Path, input_shape: tuple[int, ...] | None) -> ir.Model:
     """Read the file into a graph without functions, with weights that no caller can replace, all named."""
     model = ir.from_proto(read_proto(path))
     library.InlinePass()(model)
     library.RemoveInitializersFromInputsPass()(model)
     library.NameFixPass()(model)
+    name_free(model)
+    if input_shape is not None:
+        fix_free(model, input_shape, path.name)
     return model
 
 
 def _first_run(
     model: ir.Model, path: Path, evaluate: Evaluator, seed: int
 ) -> tuple[tuple[TensorSpec, ...], Golden, tuple[Refusal, ...]]:
-    """Name the free dimensions and run the graph; when it only runs with batch 1, fix that."""
-    _name_free(model)
+    """Run the graph; when it only runs with batch 1, fix that."""
     inputs = tuple(_spec(value, path) for value in model.graph.inputs)
     if not any("batch" in spec.shape for spec in inputs):
         reason = "the file fixes the batch size"
@@ -110,8 +126,7 @@ def _answer(
     except Exception as error:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
         message = (
-            f"{path.name}: expected a graph that runs on {shapes}, got {first_line(error)}; "
-            "run it where it was made, and export it again"
+            f"{path.name}: expected a graph that runs on {shapes}, got {first_line(error)}; {advice(inputs)}"
         )
         raise BuildError(message) from error
 
@@ -154,27 +169,6 @@ def _converted(source: ir.Model, opset: int) -> ir.Model:
         raise FourfoldError(message)
     library.CheckerPass(full_check=True)(model)
     return model
-
-
-def _name_free(model: ir.Model) -> None:
-    """Call the leading free dimension of the inputs ``"batch"``, and name what has no name."""
-    for value in model.graph.inputs:
-        value.shape = ir.Shape([_named(d, i, value.name) for i, d in enumerate(value.shape or ())])
-    leading = [list(value.shape or ())[:1] for value in model.graph.inputs]
-    free = [dim.value for dims in leading for dim in dims if isinstance(dim, ir.SymbolicDim)]
-    if free and free[0] != "batch":
-        # A dimension that the file calls "batch" but that does not lead must not be taken for it.
-        rename_dimensions(model, {"batch": "batch_of_file", str(free[0]): "batch"})
-    elif not free:
-        rename_dimensions(model, {"batch": "batch_of_file"})
-
-
-def _named(dim: int | ir.SymbolicDim, index: int, name: str | None) -> int | str:
-    if isinstance(dim, int):
-        return dim
-    # Some exporters write "?" for every size they do not know.
-    known = dim.value if dim.value != "?" else None
-    return known or ("batch" if index == 0 else f"{name}_{index}")
 
 
 def _spec(value: ir.Value, path: Path) -> TensorSpec:

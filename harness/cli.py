@@ -115,7 +115,7 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
     ),
     click.option("--observer", help="How ranges are taken from calibration data; default minmax."),
     click.option("--weights", type=_PATH, help="Trained weights: .safetensors or a torch checkpoint."),
-    click.option("--input-shape", help="C,H,W of a factory's input, without the batch."),
+    click.option("--input-shape", help="C,H,W of a factory's or an ONNX file's input, without the batch."),
     click.option("--mean", help="Per channel, of pixels scaled to 0..1; default 0."),
     click.option("--std", help="Per channel, of pixels scaled to 0..1; default 1."),
     click.option(

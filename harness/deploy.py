@@ -61,7 +61,8 @@ def deploy(
         eval_data: Labelled samples to score on. Default: the model's shipped data.
         synthetic_calibration: Calibrate on seeded noise, which watermarks the report.
         weights: Trained weights to load instead of the shipped ones.
-        input_shape: Shape of a factory's input without the batch, for example (3, 224, 224).
+        input_shape: Shape of the input without the batch, for example (3, 224, 224); a factory needs it,
+            an ONNX file where it leaves sizes free.
         preprocess: How pictures become inputs, where the model does not declare it.
         scheme: Choices of quantization.
         devices: A YAML file of rows laid over the shipped ones.

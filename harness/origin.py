@@ -52,11 +52,12 @@ def declared_inputs(source: ModelSpec | OnnxFile) -> tuple[TensorSpec, ...]:
 
     Raises:
         BuildError: If an ONNX file cannot be read.
+        UsageError: If the input shape given for an ONNX file contradicts it.
     """
     if isinstance(source, OnnxFile):
         from ..export.load_onnx import read_inputs
 
-        return read_inputs(source.path)
+        return read_inputs(source.path, source.input_shape)
     return source.inputs
 
 
@@ -64,7 +65,13 @@ def _from_onnx(source: OnnxFile, runtime: Runtime, *, seed: int, narrator: Narra
     from ..export.load_onnx import load_onnx
 
     with narrator.stage(f"reading {source.path.name}"):
-        exported = load_onnx(source.path, opset=runtime.capabilities.opset, evaluate=evaluate, seed=seed)
+        exported = load_onnx(
+            source.path,
+            opset=runtime.capabilities.opset,
+            evaluate=evaluate,
+            seed=seed,
+            input_shape=source.input_shape,
+        )
     return Origin(
         exported,
         reference=evaluate(exported.model),

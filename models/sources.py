@@ -34,6 +34,8 @@ class OnnxFile:
     path: Path
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] | None = None
+    """Sizes of the one input without the batch, where the file leaves them free."""
 
 
 def resolve(
@@ -43,7 +45,8 @@ def resolve(
 
     Args:
         model: A zoo name, ``pkg.module:factory``, ``timm/NAME``, or the path of a ``.onnx`` file.
-        input_shape: Shape of the input without the batch; a factory needs it, others have one of their own.
+        input_shape: Shape of the input without the batch; a factory needs it, an ONNX file where it leaves
+            sizes free, others have one of their own.
         preprocess: Replaces what the model declares.
 
     Raises:
@@ -88,12 +91,7 @@ def _onnx_file(path: Path, shape: tuple[int, ...] | None, preprocess: Preprocess
     if not path.is_file():
         message = f"expected an ONNX file, got {str(path)!r}, which is none; check the path"
         raise UsageError(message)
-    if shape is not None:
-        message = (
-            f"expected no input shape with {path.name}, got {shape}; the graph states its own, leave it out"
-        )
-        raise UsageError(message)
-    return OnnxFile(_safe(path.stem), path, preprocess)
+    return OnnxFile(_safe(path.stem), path, preprocess, input_shape=shape)
 
 
 def _reshaped(spec: ModelSpec, shape: tuple[int, ...]) -> ModelSpec:

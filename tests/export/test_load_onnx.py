@@ -6,9 +6,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fourfold.errors import BuildError
+from fourfold.errors import BuildError, UsageError
 from fourfold.export import untrusted
-from fourfold.export.load_onnx import load_onnx
+from fourfold.export.load_onnx import load_onnx, read_inputs
 from fourfold.runtimes.reference import evaluate
 
 RANDOM = np.random.default_rng(0)
@@ -246,6 +246,72 @@ def test_networks_of_another_package_load() -> None:
     exported = load_onnx(light, opset=20, evaluate=evaluate)
     assert exported.model.opset_imports[""] == 20
     assert exported.history[0].parity
+
+
+CROPS = [
+    helper.make_node("Slice", ["x", "start", "stop", "axis"], ["crop"]),
+    helper.make_node("Mul", ["crop", "w"], ["y"]),
+]
+CROP = [numpy_helper.from_array(np.array([v]), n) for n, v in {"start": 0, "stop": 40, "axis": 2}.items()]
+
+
+def crops(x=("N", 3, "h", "w0")) -> onnx.ModelProto:
+    """A network that only runs on pictures of at least 40 rows."""
+    weights = [*CROP, numpy_helper.from_array(RANDOM.standard_normal((40, 1)).astype(np.float32), "w")]
+    return model(CROPS, x=x, weights=weights, y=(None, 3, None, None))
+
+
+def test_free_sizes_are_fixed_and_the_batch_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(crops(), path)
+    exported = load_onnx(path, opset=21, evaluate=evaluate, input_shape=(3, 48, 20))
+    assert exported.inputs == read_inputs(path, (3, 48, 20))
+    assert exported.inputs[0].shape == ("batch", 3, 48, 20)
+    assert exported.outputs[0].shape == ("batch", 3, 40, 20)
+    assert [p.batch for p in exported.history[0].parity] == [1, 3]
+    assert exported.golden.inputs["x"].shape == (2, 3, 48, 20)
+
+
+def test_a_fixed_batch_stays_beside_fixed_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(crops(x=(1, 3, None, None)), path)
+    assert read_inputs(path, (3, 48, 20))[0].shape == (1, 3, 48, 20)
+
+
+@pytest.mark.parametrize(
+    ("x", "shape", "message"),
+    [
+        (("N", 3, "h", "w0"), (1, 48, 20), r"expected an input shape like 3,h,w0, got 1,48,20; keep"),
+        (("N", 3, "h", "w0"), (48, 20), r"like 3,h,w0, got 48,20"),
+        (("N", 3, "h", "w0"), (2, 3, 48, 20), r"like 3,h,w0, got 2,3,48,20"),
+        (("N", 3, "side", "side"), (3, 48, 20), r"like 3,side,side, got 3,48,20"),
+        (("N", 3, "h", "w0"), (3, 2**20, 2**20), r"at most 268435456 values, got 3,1048576"),
+    ],
+)
+def test_a_size_that_contradicts_the_file_is_refused(tmp_path: Path, x, shape, message) -> None:
+    path = tmp_path / "net.onnx"
+    onnx.save(crops(x=x), path)
+    for read in (read_inputs, lambda path, s: load_onnx(path, opset=20, evaluate=evaluate, input_shape=s)):
+        with pytest.raises(UsageError, match=message):
+            read(path, shape)
+
+
+def test_an_input_shape_needs_a_single_input(tmp_path: Path) -> None:
+    proto = model([helper.make_node("MatMul", ["x", "z"], ["y"])], weights=[])
+    proto.graph.input.append(helper.make_tensor_value_info("z", 1, [4, 5]))
+    onnx.save(proto, tmp_path / "net.onnx")
+    with pytest.raises(UsageError, match="one input for an input shape, got x, z"):
+        read_inputs(tmp_path / "net.onnx", (4,))
+
+
+def test_a_graph_that_fails_at_the_trial_size_asks_for_a_shape(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"give --input-shape 3,h,w0 with sizes .* 'h' of x and 'w0' of x$"):
+        load(tmp_path, crops())
+    two = crops()
+    two.graph.node.append(helper.make_node("Relu", ["z"], ["zz"]))
+    two.graph.input.append(helper.make_tensor_value_info("z", 1, ["N", "other"]))
+    with pytest.raises(BuildError, match=r"fixed sizes for 'h' of x and 'w0' of x and 'other' of z$"):
+        load(tmp_path, two)
 
 
 def test_unknown_sizes_stay_free(tmp_path: Path, capfd) -> None:

@@ -172,11 +172,11 @@ def test_absent_onnx_file_is_refused(tmp_path: Path) -> None:
             resolve(str(path))
 
 
-def test_onnx_file_with_a_shape_is_refused(tmp_path: Path) -> None:
+def test_onnx_file_with_a_shape_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(b"")
-    with pytest.raises(UsageError, match="states its own"):
-        resolve(str(path), input_shape=(3, 8, 8))
+    found = resolve(str(path), input_shape=[3, 8, 8])
+    assert found == OnnxFile("net", path, input_shape=(3, 8, 8))
 
 
 @pytest.fixture
