@@ -22,6 +22,7 @@ FAMILIES = (
     "conv_share_vit",
     "efficient_probing",
     "moh_vit",
+    "ggem",
 )
 """Modules of this folder that register models."""
 
