@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,17 +90,20 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of torch, nncf and onnxruntime about their own internals
     logging.disable(logging.WARNING)
-    results = {
+    results: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": asdict(host()),
         "tools": dict(tools((*PACKAGES, "fourfold"))),
         "threads": 1,
         "batch": 1,
         "rounds": options.rounds,
-        "models": [measure(name, options.data, options.rounds, options.seed) for name in options.models],
+        "models": [],
     }
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    options.out.with_suffix(".md").write_text(page(results), encoding="utf-8")
+    for name in options.models:
+        results["models"].append(measure(name, options.data, options.rounds, options.seed))
+        # After every model: one that fails does not take the others with it.
+        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        options.out.with_suffix(".md").write_text(page(results), encoding="utf-8")
     print(page(results))
 
 
