@@ -90,10 +90,12 @@ def read_inputs(path: Path, input_shape: tuple[int, ...] | None = None) -> tuple
 
 def _prepare(path: Path, input_shape: tuple[int, ...] | None) -> ir.Model:
     """Read the file into a graph without functions, with weights that no caller can replace, all named."""
-    model = ir.from_proto(read_proto(path))
-    library.InlinePass()(model)
-    library.RemoveInitializersFromInputsPass()(model)
-    library.NameFixPass()(model)
+    proto = read_proto(path)
+    with quiet():
+        model = ir.from_proto(proto)
+        library.InlinePass()(model)
+        library.RemoveInitializersFromInputsPass()(model)
+        library.NameFixPass()(model)
     name_free(model)
     if input_shape is not None:
         fix_free(model, input_shape, path.name)
@@ -122,7 +124,8 @@ def _answer(
 ) -> Golden:
     feed = fresh_inputs(inputs, batch=_GOLDEN_BATCH, seed=seed)
     try:
-        return Golden(feed, evaluate(model)(feed))
+        with quiet():
+            return Golden(feed, evaluate(model)(feed))
     except Exception as error:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in feed.items())
         message = (

@@ -16,6 +16,7 @@ import onnx_ir.passes.common as library
 from ..errors import BuildError, unknown_name
 from .artifact import Evaluator, Exported, Feed, Refusal, Step
 from .parity import Parity, batch_sizes, fresh_inputs, parity, require
+from .quiet import quiet
 from .rules.fold_batch_norm import FoldBatchNorm
 from .rules.fold_branches import FoldBranches
 from .rules.fold_identity import FoldIdentity
@@ -124,12 +125,13 @@ def _apply(exported: Exported, name: str, rule: ir.passes.PassBase, proof: _Proo
 def _run(rule: ir.passes.PassBase, name: str, model: ir.Model) -> tuple[ir.Model, bool]:
     before = model.graph.num_nodes()
     try:
-        result = rule(model)
-        # Library rewrites drop unread nodes without counting that as a change.
-        modified = result.modified or result.model.graph.num_nodes() != before
-        if modified:
-            library.NameFixPass()(result.model)
-            infer_shapes(result.model)
+        with quiet():
+            result = rule(model)
+            # Library rewrites drop unread nodes without counting that as a change.
+            modified = result.modified or result.model.graph.num_nodes() != before
+            if modified:
+                library.NameFixPass()(result.model)
+                infer_shapes(result.model)
     except Exception as error:
         message = f"expected rewrite {name!r} to apply or to decline, got {type(error).__name__}: {error}"
         raise BuildError(message) from error

@@ -1,3 +1,4 @@
+import logging
 import os
 from pathlib import Path
 
@@ -246,6 +247,21 @@ def test_networks_of_another_package_load() -> None:
     exported = load_onnx(light, opset=20, evaluate=evaluate)
     assert exported.model.opset_imports[""] == 20
     assert exported.history[0].parity
+
+
+def test_nothing_is_said_on_the_way(tmp_path: Path, capfd, monkeypatch) -> None:
+    # Without handlers, logging falls back to printing warnings to stderr.
+    monkeypatch.setattr(logging.root, "handlers", [])
+    low = numpy_helper.from_array(W[0, 0], "w")
+    clip = helper.make_node("Clip", ["x", "w"], ["y"])
+    assert (
+        load(tmp_path, model([clip], weights=[low], opset=11, y=("N", 4)), 21).model.opset_imports[""] == 21
+    )
+    pad = helper.make_node("Pad", ["x", "w"], ["y"], mode=b"\xff\xfe")
+    none = numpy_helper.from_array(np.zeros(4, np.int64), "w")
+    with pytest.raises(BuildError):
+        load(tmp_path, model([pad], weights=[none], y=("N", 4)))
+    assert capfd.readouterr() == ("", "")
 
 
 CROPS = [
