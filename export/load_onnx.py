@@ -29,6 +29,8 @@ _INPUT_TYPES = {
     *(_D.INT8, _D.INT16, _D.INT32, _D.INT64, _D.UINT8, _D.UINT16, _D.UINT32, _D.UINT64),
 }
 
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+
 
 def load_onnx(
     path: Path,
@@ -52,7 +54,8 @@ def load_onnx(
         The graph with its weights inside.
 
     Raises:
-        BuildError: If the file is missing, broken, hostile, or not a network that can be run.
+        BuildError: If the file is missing, broken, hostile, already quantized, or not a network that can be
+            run.
         UsageError: If the shape contradicts the file.
     """
     start = time.perf_counter()
@@ -96,10 +99,23 @@ def _prepare(path: Path, input_shape: tuple[int, ...] | None) -> ir.Model:
         library.InlinePass()(model)
         library.RemoveInitializersFromInputsPass()(model)
         library.NameFixPass()(model)
+    _check_float(model, path)
     name_free(model)
     if input_shape is not None:
         fix_free(model, input_shape, path.name)
     return model
+
+
+def _check_float(model: ir.Model, path: Path) -> None:
+    """Refuse a graph that somebody quantized: its int8 kernels would run under the name of fp32."""
+    kinds = {node.op_type for node in model.graph.all_nodes()}
+    found = sorted(k for k in kinds if k in _QUANTIZED or k.startswith("QLinear") or k.endswith("Integer"))
+    if found:
+        message = (
+            f"{path.name}: expected a float network, got one that is already quantized ({', '.join(found)}); "
+            "give the float file that it was made from, and --precision int8 quantizes that"
+        )
+        raise BuildError(message)
 
 
 def _first_run(

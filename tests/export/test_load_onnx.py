@@ -264,6 +264,41 @@ def test_nothing_is_said_on_the_way(tmp_path: Path, capfd, monkeypatch) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def quantized(nodes: str) -> onnx.ModelProto:
+    text = f"""<ir_version: 10, opset_import: ["": 20]> net (float[N, 4] x) => (float[N, 4] y)
+    <float s = {{0.1}}, uint8 z = {{3}}, uint8[4, 4] w = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6}}>
+    {{ {nodes} }}"""
+    return onnx.parser.parse_model(text)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "found"),
+    [
+        ("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", "DequantizeLinear, QuantizeLinear"),
+        ("d = DequantizeLinear(w, s, z) y = MatMul(x, d)", "DequantizeLinear"),
+        (
+            "q, t, o = DynamicQuantizeLinear(x) i = MatMulInteger(q, w, o, z) y = Cast<to=1>(i)",
+            "DynamicQuantizeLinear, MatMulInteger",
+        ),
+        (
+            "c = Cast<to=2>(x) m = QLinearMatMul(c, s, z, w, s, z, s, z) y = Cast<to=1>(m)",
+            "QLinearMatMul",
+        ),
+        (
+            "r = ReduceMax<keepdims=0>(x) c = Cast<to=9>(r) y = If(c) <then_branch = a () => (float[N, 4] p) "
+            "{ q = QuantizeLinear(x, s, z) p = Cast<to=1>(q) }, "
+            "else_branch = b () => (float[N, 4] n) { n = Neg(x) }>",
+            "QuantizeLinear",
+        ),
+    ],
+)
+def test_an_already_quantized_file_is_refused(tmp_path: Path, nodes: str, found: str) -> None:
+    with pytest.raises(BuildError, match=rf"already quantized \({found}\); give the float file"):
+        load(tmp_path, quantized(nodes))
+    with pytest.raises(BuildError, match="already quantized"):
+        read_inputs(tmp_path / "net.onnx")
+
+
 CROPS = [
     helper.make_node("Slice", ["x", "start", "stop", "axis"], ["crop"]),
     helper.make_node("Mul", ["crop", "w"], ["y"]),
