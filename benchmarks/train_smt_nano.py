@@ -1,4 +1,4 @@
-"""Train the weights of ``smt_nano`` that the package ships in ``models/weights``.
+"""Train the weights of ``smt_nano`` that the package ships in ``models/trained``.
 
     OMP_NUM_THREADS=1 python benchmarks/train_smt_nano.py FOLDER --checkpoint /tmp/smt_nano.pt
 
@@ -32,7 +32,7 @@ from fourfold.models.image_sets import FASHION_MNIST
 from fourfold.models.smt import NANO, Smt
 
 ROOT = Path(__file__).parents[1]
-WEIGHTS = ROOT / "models" / "weights" / "smt_nano.safetensors"
+WEIGHTS = ROOT / "models" / "trained" / "smt_nano.safetensors"
 SHIPPED = ROOT / "calibration" / "data" / "fashion_mnist.npz"
 (MEAN,), (STD,) = FASHION_MNIST.mean, FASHION_MNIST.std
 

@@ -98,7 +98,7 @@ class ModelSpec:
     params: int | None = None
     """Exact number of parameters that the paper's code has, when known."""
     weights: str | None = None
-    """File name of the trained weights shipped in ``models/weights``; None means random weights."""
+    """File name of the trained weights shipped in ``models/trained``; None means random weights."""
     untrained: bool = True
     """What ``build`` gives without weights: random ones, or those that a user's factory loads itself."""
     preprocess: Preprocess | None = None

@@ -54,7 +54,7 @@ def shipped_weights(spec: ModelSpec) -> Path | None:
 
     Another package's model names its own weights by an absolute path.
     """
-    return Path(__file__).with_name("weights") / spec.weights if spec.weights else None
+    return Path(__file__).with_name("trained") / spec.weights if spec.weights else None
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -197,4 +197,4 @@ def test_shipped_weights_live_beside_the_code() -> None:
     assert shipped_weights(spec_of()) is None
     path = shipped_weights(spec_of("net.safetensors"))
     assert path is not None
-    assert path.parts[-3:] == ("models", "weights", "net.safetensors")
+    assert path.parts[-3:] == ("models", "trained", "net.safetensors")
