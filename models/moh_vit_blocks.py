@@ -19,7 +19,6 @@ from .moh_vit_deploy import (
     FusedAttention,
     FusedBlock,
     FusedMlp,
-    Gate,
     Layers,
     Mixer,
     Pair,
@@ -29,7 +28,7 @@ from .moh_vit_deploy import (
     neighbour_index,
 )
 from .moh_vit_skip import SkippingAttention
-from .routing import HeadPlan, head_weights, select_heads
+from .routing import Gates, HeadPlan, join_gates, tile_for, weigh_tokens
 
 CPB_HIDDEN = 512
 
@@ -134,13 +133,19 @@ class GlobalAttention(nn.Module):
         """(B, N, C) to the same shape."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         mixed = self.mixer(q, None, Pair(k, v), self.terms())
-        return self.proj((mixed * _weights(self, x).unsqueeze(-1)).flatten(2))
+        return self.proj((mixed * weigh_tokens(x, self.plan, _gates(self)).unsqueeze(-1)).flatten(2))
 
     def fused(self) -> nn.Module:
         """Take queries, keys and values apart and everything else that is constant to constants."""
         own = deepcopy(self)
         q, k, v = _apart(own.qkv, 3)
-        dense = FusedAttention(_gate(own), Layers(q, k, v, own.proj), None, own.mixer, _detached(own.terms()))
+        dense = FusedAttention(
+            join_gates(own.plan, _gates(own)),
+            Layers(q, k, v, own.proj),
+            None,
+            own.mixer,
+            _detached(own.terms()),
+        )
         return _skipping(dense) if self.skip else dense
 
 
@@ -192,7 +197,7 @@ class LocalAttention(nn.Module):
         pooled = self.norm(mean_squares(summary, self.mixer.grid, self.ratio))
         far = Pair(*self.kv(pooled).chunk(2, dim=-1))
         mixed = self.mixer(self.q(x), near, far, self.terms())
-        return self.proj((mixed * _weights(self, x).unsqueeze(-1)).flatten(2))
+        return self.proj((mixed * weigh_tokens(x, self.plan, _gates(self)).unsqueeze(-1)).flatten(2))
 
     def fused(self) -> nn.Module:
         """Take keys and values apart and everything else that is constant to constants."""
@@ -202,7 +207,7 @@ class LocalAttention(nn.Module):
         sr = linear_of(own.sr.weight.detach().flatten(1), own.sr.bias.detach())
         pool = Pool(sr, own.norm, own.mixer.grid, own.ratio)
         layers, terms = Layers(own.q, k, v, own.proj), _detached(own.terms())
-        dense = FusedAttention(_gate(own), layers, pool, own.mixer, terms)
+        dense = FusedAttention(join_gates(own.plan, _gates(own)), layers, pool, own.mixer, terms)
         return _skipping(dense) if self.skip else dense
 
 
@@ -214,16 +219,8 @@ def _temperature(heads: int) -> nn.Parameter:
     return nn.Parameter(torch.full((heads, 1, 1), math.log(math.expm1(1 / 0.24))))
 
 
-def _weights(attn: Attention, x: Tensor) -> Tensor:
-    """Weigh the heads of the tokens (B, N, C): (B, N, A)."""
-    outputs = (None if gate is None else gate(x) for gate in (attn.wg_0, attn.wg_1, attn.wg))
-    return head_weights(select_heads(attn.plan, *outputs), attn.plan)
-
-
-def _gate(attn: Attention) -> Gate:
-    weights = [gate.weight.detach() for gate in (attn.wg_0, attn.wg_1, attn.wg) if gate is not None]
-    joined = torch.cat(weights)
-    return Gate(attn.plan, linear_of(joined, joined.new_zeros(len(joined))))
+def _gates(attn: Attention) -> Gates:
+    return attn.wg_0, attn.wg_1, attn.wg
 
 
 def _apart(joint: nn.Linear, count: int) -> list[nn.Linear]:
@@ -236,11 +233,10 @@ def _detached(terms: Terms) -> Terms:
 
 
 def _skipping(dense: FusedAttention) -> nn.Module:
-    """Skip heads where there are any to skip, in tiles of about a twelfth of the tokens."""
+    """Skip heads where there are any to skip."""
     if not dense.gate.plan.routed:
         return dense
-    tokens = math.prod(dense.mixer.grid)
-    return SkippingAttention(dense, tile=max(4, 2 ** round(math.log2(tokens / 12))))
+    return SkippingAttention(dense, tile=tile_for(math.prod(dense.mixer.grid)))
 
 
 class Depthwise(nn.Module):

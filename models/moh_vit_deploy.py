@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .routing import HeadPlan, Selection, head_weights, select_heads
+from .routing import JointGate, head_weights
 
 BLOCKED = -1e4
 """Added to the logit of a neighbour outside the map: its weight is zero in every precision."""
@@ -149,20 +149,6 @@ def mean_squares(x: Tensor, grid: tuple[int, int], ratio: int) -> Tensor:
     return squares.mean(dim=(2, 4)).reshape(-1, height * width, x.shape[2])
 
 
-class Gate(nn.Module):
-    """All gates of an attention as one linear layer."""
-
-    def __init__(self, plan: HeadPlan, linear: nn.Linear) -> None:
-        super().__init__()
-        self.plan, self.linear = plan, linear
-
-    def forward(self, x: Tensor) -> Selection:
-        """(B, N, C) to the selection of heads."""
-        parts = self.linear(x).split([size for size in self.plan.gate_sizes if size], dim=-1)
-        left = iter(parts)
-        return select_heads(self.plan, *(next(left) if size else None for size in self.plan.gate_sizes))
-
-
 class Layers(NamedTuple):
     """The linear layers of an attention; keys and values apart, so that nothing is split."""
 
@@ -182,7 +168,7 @@ class FusedAttention(nn.Module):
     offset: Tensor
 
     def __init__(
-        self, gate: Gate, layers: Layers, pool: nn.Module | None, mixer: Mixer, terms: Terms
+        self, gate: JointGate, layers: Layers, pool: nn.Module | None, mixer: Mixer, terms: Terms
     ) -> None:
         super().__init__()
         self.gate, self.pool, self.mixer = gate, pool, mixer

@@ -21,8 +21,10 @@ FAMILIES = (
     "gaussian_attention",
     "conv_share_vit",
     "efficient_probing",
-    "moh_vit",
     "ggem",
+    "minimal_transformer",
+    "moh_vit",
+    "moh_dit",
 )
 """Modules of this folder that register models."""
 

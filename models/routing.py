@@ -25,6 +25,7 @@ K selections of a token, G groups, M tiles, T slots of a tile, E entries of a ro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,6 +34,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import BuildError
+from .fuse_modules import linear_of
+
+Gates = tuple[nn.Linear | None, ...]
+"""W0, W1 and Wg; None where there is no such gate."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class HeadPlan:
         """Outputs of the gates W0, W1 and Wg; 0 where there is no such gate."""
         return 2 if self.routed else 0, self.shared if self.shared > 1 else 0, self.routed
 
-    def gates(self, dim: int) -> tuple[nn.Linear | None, ...]:
+    def gates(self, dim: int) -> Gates:
         """Make the gates W0, W1 and Wg for tokens of ``dim`` channels."""
         return tuple(nn.Linear(dim, size, bias=False) if size else None for size in self.gate_sizes)
 
@@ -108,6 +113,35 @@ def head_weights(selection: Selection, plan: HeadPlan) -> Tensor:
         return selection.shared
     routed = spread(selection.chosen, selection.kept, plan.routed)
     return torch.cat([selection.shared, routed], dim=-1)
+
+
+def weigh_tokens(x: Tensor, plan: HeadPlan, gates: Gates) -> Tensor:
+    """Weigh every head for the tokens (B, N, C): (B, N, H)."""
+    return head_weights(select_heads(plan, *(None if gate is None else gate(x) for gate in gates)), plan)
+
+
+class JointGate(nn.Module):
+    """All gates of an attention as one linear layer."""
+
+    def __init__(self, plan: HeadPlan, linear: nn.Linear) -> None:
+        super().__init__()
+        self.plan, self.linear = plan, linear
+
+    def forward(self, x: Tensor) -> Selection:
+        """(B, N, C) to the selection of heads."""
+        parts = iter(self.linear(x).split([size for size in self.plan.gate_sizes if size], dim=-1))
+        return select_heads(self.plan, *(next(parts) if size else None for size in self.plan.gate_sizes))
+
+
+def join_gates(plan: HeadPlan, gates: Gates) -> JointGate:
+    """Stack the gates' weights. Exact."""
+    joined = torch.cat([gate.weight.detach() for gate in gates if gate is not None])
+    return JointGate(plan, linear_of(joined, joined.new_zeros(len(joined))))
+
+
+def tile_for(tokens: int) -> int:
+    """Choose how many slots a tile has: about a twelfth of the tokens, a power of two from 4."""
+    return max(4, 2 ** round(math.log2(tokens / 12)))
 
 
 def spread(chosen: Tensor, kept: Tensor, groups: int) -> Tensor:
