@@ -25,6 +25,7 @@ FAMILIES = (
     "minimal_transformer",
     "moh_vit",
     "moh_dit",
+    "rsmamba",
 )
 """Modules of this folder that register models."""
 

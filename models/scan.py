@@ -1,0 +1,118 @@
+"""The selective scan of state-space models (Mamba, arXiv 2312.00752): one form that every engine runs right.
+
+With a decay a < 0, for every channel i and state n::
+
+    h_t[n, i] = exp(dt_t[i] a[n, i]) h_{t-1}[n, i] + u_t[i] b_t[n],     h_0 = 0,     u = dt x
+    y_t[i]    = sum over n of c_t[n] h_t[n, i]
+
+Exported, it is one ONNX ``Scan`` over the sequence, whose body has seven element-wise steps. What the form is
+chosen for:
+
+* Decay and drive are computed inside the body, from slices that are N times smaller than a state, and the sum
+  over states too: nothing of size L N I ever reaches memory, and the state stays in the cache. Writing decay,
+  drive and states out takes twice the time in ONNX Runtime.
+* Channels are the last axis, so that every broadcast runs along a long row.
+* In the body the state is the first factor (``h * decay``): with it as the second, OpenVINO writes over what
+  it still reads, and answers wrongly without a word.
+* The body has no product of matrices and no reshape: those ask for the batch size, and torch cannot export a
+  body that reads a free size. Weights may be read from inside.
+
+Outside an export the recurrence runs step by step in place, with its gradient written out::
+
+    g_t = c_t dy_t + decay_{t+1} g_{t+1}                   the gradient by h_t, everything after it included
+    du_t = sum over n of g_t b_t,     db_t = sum over i of g_t u_t,     dc_t = sum over i of h_t dy_t
+    e_t = g_t h_{t-1} decay_t,        ddt_t = sum over n of e_t a,      da = sum over t of e_t dt_t
+
+Axis letters: L steps, P any leading axes (batch, paths, directions, heads), I channels, N states per channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function
+
+
+def selective_scan(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Run the recurrence along the first axis.
+
+    Args:
+        u: The driven input, step size times input, (L, P, I).
+        dt: Step sizes, above zero, (L, P, I).
+        a: Decay rates, below zero, (N, I), or with leading axes that broadcast over P.
+        b: How the input enters each state, (L, P, N).
+        c: How each state leaves, (L, P, N).
+
+    Returns:
+        (L, P, I); a skip of the input is the caller's.
+    """
+    u, dt = (t.unsqueeze(-2).contiguous() for t in (u, dt))  # (L, P, 1, I)
+    b, c = (t.unsqueeze(-1).contiguous() for t in (b, c))  # (L, P, N, 1)
+    if torch.compiler.is_exporting():
+        return _as_operator(u, dt, a, b, c)
+    run = cast("Callable[..., Tensor]", _Steps.apply)
+    return run(u, dt, a, b, c, torch.is_grad_enabled())
+
+
+def softplus(x: Tensor) -> Tensor:
+    """Give log(1 + e^x) of any shape, from operators that engines have in vectorised form.
+
+    ONNX Runtime computes ``Softplus`` one number at a time, three times slower than this. With e = exp(-|x|)
+    and w = 1 + e rounded, log(1 + e) = log(w) + (e - (w - 1)) / w up to the square of what the rounding lost,
+    so that small answers keep all their digits.
+    """
+    e = torch.exp(-x.abs())
+    w = e + 1
+    return x.relu() + w.log() + (e - (w - 1)) / w
+
+
+def _as_operator(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    from torch._higher_order_ops.scan import scan
+
+    def step(h: Tensor, now: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        u, dt, b, c = now
+        h = h * torch.exp(dt * a) + u * b
+        return h, (h * c).sum(-2)
+
+    # A product of slices has the shape and the strides that the state will have.
+    _, y = scan(step, torch.zeros_like(u[0] * b[0]), (u, dt, b, c))
+    return y
+
+
+class _Steps(Function):
+    """The scan outside an export; u and dt (L, P, 1, I), a (N, I) or more, b and c (L, P, N, 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        u, dt, a, b, c, learns = inputs
+        h = torch.zeros_like(u[0] * b[0])
+        decay = torch.empty_like(h)
+        states: list[Tensor] = []
+        y = u.new_empty(*u.shape[:-2], u.shape[-1])
+        for now, step, enter, leave, out in zip(u, dt, b, c, y, strict=True):
+            torch.mul(step, a, out=decay)
+            h.mul_(decay.exp_()).addcmul_(now, enter)
+            torch.sum(h * leave, -2, out=out)
+            if learns:
+                states.append(h.clone())
+        if learns:
+            ctx.save_for_backward(u, dt, a, b, c, torch.stack(states))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        u, dt, a, b, c, states = ctx.saved_tensors
+        dy, decay = grads[0].unsqueeze(-2), torch.exp(dt * a)  # (L, P, 1, I), (L, P, N, I)
+        g = c * dy
+        for t in range(len(g) - 1, 0, -1):
+            g[t - 1].addcmul_(decay[t], g[t])
+        by_u, by_b = (g * b).sum(-2, keepdim=True), (g * u).sum(-1, keepdim=True)
+        by_c = (states * dy).sum(-1, keepdim=True)
+        e = g.mul_(decay)
+        e[0] = 0
+        e[1:] *= states[:-1]
+        by_dt, by_a = (e * a).sum(-2, keepdim=True), (e * dt).sum_to_size(a.shape)
+        return by_u, by_dt, by_a, by_b, by_c, None
