@@ -21,6 +21,7 @@ from .rules.fold_batch_norm import FoldBatchNorm
 from .rules.fold_branches import FoldBranches
 from .rules.fold_identity import FoldIdentity
 from .rules.fold_scale import FoldScale
+from .rules.mean_to_pool import MeanToPool
 from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
 from .rules.merge_transposes import MergeTransposes
 from .rules.norms_on_tokens import NormsOnTokens
@@ -44,6 +45,7 @@ PASSES: dict[str, Factory] = {
     "merge_parallel_matmul": MergeParallelMatMul,
     "transpose_through_matmul": TransposeThroughMatMul,
     "norms_on_tokens": NormsOnTokens,
+    "mean_to_pool": MeanToPool,
     "tidy": tidy,
 }
 """Every rewrite by name."""

@@ -48,7 +48,8 @@ class OrtRuntime:
 
     name = "ort"
     library = "onnxruntime"
-    passes: tuple[str, ...] = ()
+    # A mean stays in float between integer kernels, a pool does not; OpenVINO takes both alike.
+    passes: tuple[str, ...] = ("mean_to_pool",)
     capabilities = Capabilities(
         opset=20,
         opsets=(7, 26),
