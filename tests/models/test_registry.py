@@ -31,7 +31,6 @@ def test_every_name_leads_to_the_spec_of_that_name() -> None:
         spec = get_spec(name)
         assert spec.name == name
         assert spec.paper
-        assert spec.licence
         assert spec.checked
         assert all(s.shape[0] == "batch" for s in spec.inputs)
 
