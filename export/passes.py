@@ -26,6 +26,7 @@ from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
 from .rules.merge_transposes import MergeTransposes
 from .rules.norms_on_tokens import NormsOnTokens
 from .rules.shapes import infer_shapes
+from .rules.state_first import StateFirst
 from .rules.static_shapes import StaticShapes
 from .rules.tidy import fold_constants, simplify, tidy
 from .rules.transpose_through_matmul import TransposeThroughMatMul
@@ -46,6 +47,7 @@ PASSES: dict[str, Factory] = {
     "transpose_through_matmul": TransposeThroughMatMul,
     "norms_on_tokens": NormsOnTokens,
     "mean_to_pool": MeanToPool,
+    "state_first": StateFirst,
     "tidy": tidy,
 }
 """Every rewrite by name."""

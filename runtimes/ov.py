@@ -55,7 +55,7 @@ class OvRuntime:
 
     name = "ov"
     library = "openvino"
-    passes: tuple[str, ...] = ("norms_on_tokens", "merge_transposes", "tidy")
+    passes: tuple[str, ...] = ("norms_on_tokens", "merge_transposes", "tidy", "state_first")
     capabilities = Capabilities(
         opset=20,
         opsets=(7, 26),
@@ -66,7 +66,7 @@ class OvRuntime:
         fft="partly",
         dynamic_shapes="yes",
         notes={
-            "Scan": "with static shapes, an element-wise operator must take the state as its first input",
+            "Scan": "with static shapes, PRelu and Mod must take the state as their first input",
             "fft": "a DFT of opset 20 and later must be over axis 1, and onesided is not supported",
         },
     )

@@ -8,8 +8,10 @@ import pytest
 
 from fourfold.errors import BuildError
 from fourfold.export.artifact import Exported
+from fourfold.export.passes import rewrite
 from fourfold.runtimes import ov
 from fourfold.runtimes.device import get_device
+from fourfold.runtimes.reference import evaluate
 
 if reason := ov.RUNTIME.missing(get_device("cpu-openvino")):
     pytest.skip(reason, allow_module_level=True)
@@ -84,6 +86,30 @@ def test_a_static_scan_that_overwrites_its_state_is_refused(build: Build, body: 
 @pytest.mark.parametrize("size", ["2", "batch"])
 def test_a_scan_with_its_state_first_runs_right(build: Build, body: str, size: str, tmp_path: Path) -> None:
     answers_right(scan(build, body, size), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "m = Mul(s, h) o = Add(m, t)",
+        "m = Add(s, h) o = Mul(m, t)",
+        "m = Max(s, h) o = Add(m, t)",
+        "m = Min(s, t, h) o = Add(m, t)",
+        "o = Sum(s, t, h)",
+        "o = Mean(s, t, h)",
+        "i = Identity(h) m = Mul(s, i) o = Add(m, t)",
+        "k = Constant<value_ints = [2, 4]>() r = Reshape(h, k) m = Mul(s, r) o = Add(m, t)",
+        # The state is read in a second place, before and after.
+        "m = Mul(s, h) o = Sub(m, h)",
+        "m = Mul(s, h) n = Mul(t, h) o = Sub(m, n)",
+        "n = Exp(h) m = Mul(s, h) o = Sub(m, n)",
+    ],
+)
+def test_a_static_scan_runs_right_after_the_rewrites(build: Build, body: str, tmp_path: Path) -> None:
+    exported = scan(build, body, "2")
+    with pytest.raises(BuildError, match="as a later input"):
+        ov.RUNTIME.compile(exported, get_device("cpu-openvino"), tmp_path)
+    answers_right(rewrite(exported, ov.RUNTIME.passes, evaluate=evaluate), tmp_path)
 
 
 def test_a_scan_of_free_batch_keeps_its_free_plan(build: Build, tmp_path: Path) -> None:
