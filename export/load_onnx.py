@@ -94,16 +94,27 @@ def read_inputs(path: Path, input_shape: tuple[int, ...] | None = None) -> tuple
 def _prepare(path: Path, input_shape: tuple[int, ...] | None) -> ir.Model:
     """Read the file into a graph without functions, with weights that no caller can replace, all named."""
     proto = read_proto(path)
-    with quiet():
-        model = ir.from_proto(proto)
-        library.InlinePass()(model)
-        library.RemoveInitializersFromInputsPass()(model)
-        library.NameFixPass()(model)
+    try:
+        with quiet():
+            model = ir.from_proto(proto)
+            library.InlinePass()(model)
+            library.RemoveInitializersFromInputsPass()(model)
+            library.NameFixPass()(model)
+    except Exception as error:  # damage that the checker lets pass, such as types that do not exist
+        message = f"{path.name}: expected a valid ONNX graph, got {first_line(_root(error))}; export it again"
+        raise BuildError(message) from error
     _check_float(model, path)
     name_free(model)
     if input_shape is not None:
         fix_free(model, input_shape, path.name)
     return model
+
+
+def _root(error: BaseException) -> BaseException:
+    """Give the error that the others were raised from: it says what is wrong, they say where."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _check_float(model: ir.Model, path: Path) -> None:
