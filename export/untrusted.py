@@ -259,7 +259,7 @@ def _pair(key: tuple[str, str]) -> str:
 
 
 def _bad(tensor: onnx.TensorProto, path: Path, expected: str, got: str) -> BuildError:
-    return _refused(path, f"{expected} in tensor {tensor.name!r}", got, _AGAIN)
+    return _refused(path, f"{expected} in tensor {tensor.name[:80]!r}", got, _AGAIN)
 
 
 def _refused(path: Path, expected: str, got: str, advice: str) -> BuildError:
