@@ -10,8 +10,8 @@ The deploy form stays finite whatever p is, in half precision too: with l = log 
 
 p and 1/p are constants of it, one for each channel.
 
-Only the abstract was at hand and no public code was found. The number of groups (attention heads), p = 3 at the
-start and eps = 1e-6 are ours; a negative value counts as eps; class tokens are for `attach.Attached` to skip.
+Only the abstract was at hand and no public code was found. The number of groups (attention heads), p = 3 at
+the start and eps = 1e-6 are ours; a negative value counts as eps; `attach.Attached` skips class tokens.
 
 Axis letters: B batch, N tokens, D width of a token, G groups, K classes.
 """
