@@ -114,19 +114,17 @@ class Mixer(nn.Module):
         """(B, N, A, D) queries and (B, N, A D) keys to (B, A, N, L)."""
         maps = [t.reshape(-1, *self.grid, self.sums.shape[0]) for t in (asked, unit(k, self.heads))]
         products = [(maps[0] * shifted) @ self.sums for shifted in neighbours(maps[1], self.window)]
-        return (
-            torch.stack(products, dim=-1)
-            .reshape(-1, asked.shape[1], self.heads, len(products))
-            .transpose(1, 2)
-        )
+        joined = torch.cat(products, dim=-1).reshape(-1, asked.shape[1], len(products), self.heads)
+        return joined.permute(0, 3, 1, 2)
 
     def _near_sum(self, weights: Tensor, v: Tensor) -> Tensor:
         """(B, A, N, L) weights and (B, N, A D) values to (B, H, W, A D)."""
         shifted = neighbours(v.reshape(-1, *self.grid, v.shape[2]), self.window)
-        places = weights.permute(3, 0, 2, 1).reshape(len(shifted), -1, *self.grid, self.heads)
-        summed = (places[0] @ self.sums.T) * shifted[0]
-        for i in range(1, len(shifted)):
-            summed = summed + (places[i] @ self.sums.T) * shifted[i]
+        places = weights.permute(0, 2, 3, 1).reshape(-1, *self.grid, len(shifted) * self.heads)
+        first, *rest = zip(places.chunk(len(shifted), dim=-1), shifted, strict=True)
+        summed = (first[0] @ self.sums.T) * first[1]
+        for place, value in rest:
+            summed = summed + (place @ self.sums.T) * value
         return summed
 
 

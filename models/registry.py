@@ -23,8 +23,10 @@ FAMILIES = (
     "efficient_probing",
     "ggem",
     "minimal_transformer",
+    "path_ensemble",
     "moh_vit",
     "moh_dit",
+    "dynamic_perceiver",
     "rsmamba",
 )
 """Modules of this folder that register models."""
