@@ -24,10 +24,12 @@ FAMILIES = (
     "ggem",
     "minimal_transformer",
     "path_ensemble",
+    "fmvit",
     "moh_vit",
     "moh_dit",
     "dynamic_perceiver",
     "rsmamba",
+    "mhs_vm",
 )
 """Modules of this folder that register models."""
 

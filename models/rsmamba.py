@@ -41,7 +41,7 @@ from torch.nn import functional as F
 from .image_sets import FASHION_LABELS, FASHION_MNIST, IMAGENET
 from .registry import register
 from .rsmamba_deploy import FusedLayer, FusedRsMamba
-from .scan import selective_scan
+from .scan import initialise_steps, selective_scan
 from .spec import ModelSpec, TensorSpec
 
 
@@ -106,7 +106,7 @@ class Mixer(nn.Module):
         self.D = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, dim, bias=False)
         self.sizes = (rank, states, states)
-        _initialise_steps(self.dt_proj)
+        initialise_steps(self.dt_proj)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) to the same shape; a token sees itself and those before it."""
@@ -201,15 +201,6 @@ def _along_paths(mixer: nn.Module, gate: nn.Module, x: Tensor, order: Tensor) ->
     gates = gate(torch.cat([y.mean(dim=1) for y in back], dim=-1))
     weighted = [g.unsqueeze(-1) * y for g, y in zip(gates.split(1, dim=-1), back, strict=True)]
     return weighted[0] + weighted[1] + weighted[2]
-
-
-def _initialise_steps(linear: nn.Linear, smallest: float = 1e-3, largest: float = 0.1) -> None:
-    """Spread the initial step sizes evenly in their logarithm: the bias is the inverse of softplus."""
-    nn.init.uniform_(linear.weight, -(linear.in_features**-0.5), linear.in_features**-0.5)
-    span = math.log(largest / smallest)
-    steps = smallest * torch.exp(torch.rand(linear.out_features) * span)
-    with torch.no_grad():
-        linear.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
 
 
 def _mixer(module: nn.Module) -> Mixer:

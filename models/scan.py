@@ -28,11 +28,12 @@ Axis letters: L steps, P any leading axes (batch, paths, directions, heads), I c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import Function
 
 
@@ -69,6 +70,15 @@ def softplus(x: Tensor) -> Tensor:
     return x.relu() + w.log() + (e - (w - 1)) / w
 
 
+def initialise_steps(linear: nn.Linear, smallest: float = 1e-3, largest: float = 0.1) -> None:
+    """Spread the initial step sizes evenly in their logarithm: the bias is the inverse of softplus."""
+    nn.init.uniform_(linear.weight, -(linear.in_features**-0.5), linear.in_features**-0.5)
+    span = math.log(largest / smallest)
+    steps = smallest * torch.exp(torch.rand(linear.out_features) * span)
+    with torch.no_grad():
+        linear.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
+
+
 def _as_operator(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     from torch._higher_order_ops.scan import scan
 
@@ -77,6 +87,8 @@ def _as_operator(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tens
         h = h * torch.exp(dt * a) + u * b
         return h, (h * c).sum(-2)
 
+    # Detached, since an exported graph is only run: torch would trace a backward scan of each, for nothing.
+    u, dt, a, b, c = (t.detach() for t in (u, dt, a, b, c))
     # A product of slices has the shape and the strides that the state will have.
     _, y = scan(step, torch.zeros_like(u[0] * b[0]), (u, dt, b, c))
     return y
