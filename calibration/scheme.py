@@ -63,12 +63,14 @@ ORT_X86 = QdqStyle(
     quantize_bias=True,
     operators=_LAYERS | _BETWEEN | {"Add", "Concat", "GlobalAveragePool", "AveragePool"},
     outputs=frozenset({"Conv", "Add", "Concat", "GlobalAveragePool", "AveragePool"}),
-    float_activations=frozenset(
-        {"Sigmoid", "HardSwish", "HardSigmoid", "Gelu", "Erf", "Tanh", "Elu", "Mish"}
-    ),
+    float_activations=frozenset({"Sigmoid", "HardSwish", "HardSigmoid", "Erf", "Tanh", "Elu", "Mish"}),
     pays_from=100,
 )
-"""ONNX Runtime on x86: QLinearConv and QGemm want uint8 activations and an int32 bias."""
+"""ONNX Runtime on x86: QLinearConv and QGemm want uint8 activations and an int32 bias.
+
+Gelu is one operator there, and small layers beside it gain: integers everywhere were 1.1 to 1.15 times as fast
+on SMT-T, RepViT and ConvNeXt. Beside a Sigmoid they made EfficientNet 0.75 times as fast.
+"""
 
 OPENVINO = QdqStyle(
     name="u8s8 and s8s8",
