@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ from fourfold.runtimes.engines import runtime_for
 
 SAMPLES = 64
 SLOT_MS = 30.0
+EQUAL_DB = 90.0
+"""A float route whose answer is farther from torch is another network."""
 PACKAGES = ("torch", "onnx", "onnxruntime", "openvino", "nncf", "timm")
 DEVICES = {"cpu-ort": "onnxruntime", "cpu-openvino": "openvino"}
 
@@ -85,19 +87,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--data", type=Path, help="images that calibrate models without shipped data")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--update", action="store_true", help="keep the other models of the file")
     parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/routes.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of torch, nncf and onnxruntime about their own internals
     logging.disable(logging.WARNING)
     results: dict[str, Any] = {
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": asdict(host()),
         "tools": dict(tools((*PACKAGES, "fourfold"))),
         "threads": 1,
         "batch": 1,
-        "rounds": options.rounds,
-        "models": [],
+        "models": _others(options.out, options.models) if options.update else [],
     }
     for name in options.models:
         results["models"].append(measure(name, options.data, options.rounds, options.seed))
@@ -107,12 +108,17 @@ def main() -> None:
     print(page(results))
 
 
+def _others(out: Path, names: list[str]) -> list[dict[str, Any]]:
+    """Give what an earlier run found for other models; each carries its own date, rounds and load."""
+    before = json.loads(out.read_text(encoding="utf-8"))["models"]
+    return [model for model in before if model["model"] not in names]
+
+
 def measure(name: str, data: Path | None, rounds: int, seed: int) -> dict[str, object]:
     """Build all routes of one model, take the rounds, and profile the two graphs in both engines."""
     with tempfile.TemporaryDirectory() as made, ExitStack() as opened:
         folder = Path(made)
-        spec = resolve(name)
-        assert isinstance(spec, ModelSpec)
+        spec = _spec(name)
         materials = _materials(spec, data, seed)
         x = _batches(materials)(1).__next__()
         module = build_model(spec, seed=seed)
@@ -125,16 +131,45 @@ def measure(name: str, data: Path | None, rounds: int, seed: int) -> dict[str, o
             truth = module(torch.from_numpy(x)).numpy()
         for route in routes:
             route.sqnr_db = sqnr_db(truth, route.call())
+            if route.precision == "fp32" and route.sqnr_db < EQUAL_DB:
+                message = (
+                    f"expected {route.name} to answer like torch, got {route.sqnr_db:.1f} dB; mend it first"
+                )
+                raise SystemExit(message)
         _say(f"{name}: {rounds} rounds of {len(routes)} routes")
+        began = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "load": host().load}
         _take(routes, rounds, seed)
         assert materials.calibration is not None
         return {
             "model": name,
             "input": list(x.shape),
+            "rounds": rounds,
+            **began,
             "calibration": materials.calibration.source.description,
             **_figures(routes, seed),
             "operators_ms": _operators(folder, x),
         }
+
+
+def _spec(name: str) -> ModelSpec:
+    """Describe a model; random weights are made alive, so that no branch is exactly zero."""
+    spec = resolve(name)
+    assert isinstance(spec, ModelSpec)
+    return spec if spec.weights else replace(spec, build=lambda: _alive(spec.build()))
+
+
+def _alive(module: torch.nn.Module) -> torch.nn.Module:
+    """Draw what norms start from as 0 or 1: many networks begin their residual branches with a zero."""
+    for norm in module.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d | torch.nn.LayerNorm):
+            torch.nn.init.uniform_(norm.weight, 0.3, 0.9)
+            torch.nn.init.normal_(norm.bias, std=0.1)
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_mean.normal_(std=0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+    return module
 
 
 def _materials(spec: ModelSpec, data: Path | None, seed: int) -> Materials:

@@ -18,10 +18,8 @@ def page(results: dict[str, Any]) -> str:
         "",
         "Written by `benchmarks/routes.py`; every figure is in `routes.json` with its raw rounds.",
         "",
-        f"* Machine: {machine['processor']}, {machine['cores']} cores, {flags}; load {machine['load']:.1f} "
-        "when it began",
-        f"* {results['threads']} thread, batch {results['batch']}, {results['rounds']} interleaved rounds, "
-        f"{results['started']}",
+        f"* Machine: {machine['processor']}, {machine['cores']} cores, {flags}",
+        f"* {results['threads']} thread, batch {results['batch']}, interleaved rounds",
         f"* Versions: {', '.join(f'{k} {v}' for k, v in versions.items())}",
         "* *cpu*: processor time of one inference, on one thread the latency where nobody else uses the "
         "processor; *wall*: what the clock on the wall said, neighbours included",
@@ -39,7 +37,10 @@ def page(results: dict[str, Any]) -> str:
 def _section(model: dict[str, Any]) -> Iterator[str]:
     yield f"## {model['model']}, {' x '.join(map(str, model['input'][1:]))}"
     yield ""
-    yield f"Best float route of another tool: {model['best_float']}. Calibration: {model['calibration']}."
+    yield (
+        f"Best float route of another tool: {model['best_float']}. Calibration: {model['calibration']}. "
+        f"{model['rounds']} rounds, {model['started']}, load of the machine {model['load']:.1f}."
+    )
     yield ""
     yield "| route | precision | cpu median ms | quartiles | min | wall median | min | speed | SQNR dB |"
     yield f"| --- | --- |{' ---: |' * 7}"
