@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from ..errors import BuildError
 from .fuse_modules import linear_of, scale_linear
 from .image_sets import FASHION_LABELS, FASHION_MNIST, IMAGENET
+from .path_ensemble_deploy import FusedAttention, FusedBlock, FusedPathEnsemble, attend, weighted
 from .registry import register
 from .spec import ModelSpec, Preprocess, TensorSpec
 
@@ -83,36 +84,6 @@ class Attention(nn.Module):
         return FusedAttention(scale_linear(q, scale), kv, deepcopy(self.proj), self.heads)
 
 
-class FusedAttention(nn.Module):
-    """Attention of some tokens to all tokens; q carries the scale."""
-
-    def __init__(self, q: nn.Linear, kv: nn.Linear, proj: nn.Linear, heads: int) -> None:
-        super().__init__()
-        self.q, self.kv, self.proj, self.heads = q, kv, proj, heads
-
-    def forward(self, some: Tensor, x: Tensor) -> Tensor:
-        """(B, M, D) and (B, N, D) to (B, M, D)."""
-        k, v = self.kv(x).chunk(2, dim=-1)
-        return self.proj(attend(self.q(some), k, v, self.heads))
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """softmax(q k^T) v; q carries the scale.
-
-    Args:
-        q: (B, M, D).
-        k: (B, N, D).
-        v: (B, N, D).
-        heads: Divides D.
-
-    Returns:
-        (B, M, D).
-    """
-    q, k, v = (t.reshape(-1, t.shape[1], heads, t.shape[2] // heads).transpose(1, 2) for t in (q, k, v))
-    mixed = (q @ k.mT).softmax(dim=-1) @ v
-    return mixed.transpose(1, 2).reshape(-1, mixed.shape[2], heads * mixed.shape[3])
-
-
 class Mlp(nn.Module):
     """Linear, GELU, linear."""
 
@@ -145,23 +116,6 @@ class Block(nn.Module):
     def fused(self) -> FusedBlock:
         """Fold the attention."""
         return FusedBlock(self.attn.fused(), *deepcopy([self.norm1, self.norm2, self.mlp]))
-
-
-class FusedBlock(nn.Module):
-    """The two paths of one layer, for all tokens or for some."""
-
-    def __init__(self, attn: FusedAttention, norm1: nn.Module, norm2: nn.Module, mlp: nn.Module) -> None:
-        super().__init__()
-        self.attn, self.norm1, self.norm2, self.mlp = attn, norm1, norm2, mlp
-
-    def mix(self, x: Tensor, tokens: int) -> Tensor:
-        """(B, N, D) to the first path of the first ``tokens`` tokens, (B, M, D)."""
-        normed = self.norm1(x)
-        return self.attn(normed[:, :tokens], normed)
-
-    def feed(self, x: Tensor) -> Tensor:
-        """(B, M, D) to the second path, of the same shape."""
-        return self.mlp(self.norm2(x))
 
 
 class Patches(nn.Module):
@@ -233,62 +187,21 @@ class PathEnsemble(nn.Module):
 
     def fused(self) -> FusedPathEnsemble:
         """Drop what no kept path needs, and fold the constants."""
-        return FusedPathEnsemble(self.model, self.scales.detach(), self.paths).eval()
-
-
-class FusedPathEnsemble(nn.Module):
-    """The deploy form: the last needed layer looks at the class token only."""
-
-    class_token: Tensor
-    positions: Tensor
-
-    def __init__(self, model: Vit, scales: Tensor, paths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.paths = paths
-        needed = (paths[-1] + 1) // 2
-        self.patches = deepcopy(model.patch_embed)
-        bias = self.patches.proj.bias
+        own = deepcopy(self.model)
+        conv, last = own.patch_embed.proj, self.paths[-1]
+        bias, conv.bias = conv.bias, None
         assert bias is not None
-        self.patches.proj.bias = None
-        self.register_buffer("class_token", (model.cls_token + model.pos_embed[:, :1]).detach())
-        self.register_buffer("positions", (model.pos_embed[:, 1:] + bias).detach())
-        blocks = [block.fused() for block in model.blocks[:needed] if isinstance(block, Block)]
-        self.blocks = nn.ModuleList(blocks)
-        self.scales = nn.Parameter(scales[: paths[-1] + 1].clone())
-        self.norm, self.head = deepcopy(model.norm), deepcopy(model.head)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) pixels to (B, K) logits."""
-        patches = self.patches(x) + self.positions
-        stream = torch.cat((self.class_token.expand(patches.shape[0], -1, -1), patches), dim=1)
-        found = [stream]
-        for i, block in enumerate(self.blocks, start=1):
-            assert isinstance(block, FusedBlock)
-            tokens = 1 if i == len(self.blocks) else stream.shape[1]
-            found.append(block.mix(stream, tokens))
-            stream = stream[:, :tokens] + found[-1]
-            if 2 * i <= self.paths[-1]:
-                found.append(block.feed(stream))
-                stream = stream + found[-1]
-        return self.head(self.norm(weighted(found, self.scales, self.paths)))
-
-
-def weighted(found: list[Tensor], scales: Tensor, paths: tuple[int, ...]) -> Tensor:
-    """Sum the class tokens of the kept paths, in order, each by its scale.
-
-    Args:
-        found: All paths, (B, N, D) each.
-        scales: (P, D).
-        paths: Which to keep.
-
-    Returns:
-        (B, D).
-    """
-    first, *others = paths
-    total = found[first][:, 0] * scales[first]
-    for i in others:
-        total = total + found[i][:, 0] * scales[i]
-    return total
+        blocks = [block.fused() for block in own.blocks if isinstance(block, Block)]
+        return FusedPathEnsemble(
+            conv,
+            class_token=(own.cls_token + own.pos_embed[:, :1]).detach(),
+            positions=(own.pos_embed[:, 1:] + bias).detach(),
+            blocks=blocks[: (last + 1) // 2],
+            scales=self.scales.detach()[: last + 1].clone(),
+            paths=self.paths,
+            norm=own.norm,
+            head=own.head,
+        ).eval()
 
 
 TINY = PathConfig(dim=192, heads=3)
