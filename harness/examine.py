@@ -100,8 +100,7 @@ def golden_samples(exported: Exported, samples: Samples | None, reference: Run) 
     """Replace random golden inputs by real samples, where there are some, with the source model's answers."""
     if samples is None:
         return exported.golden
-    batch = next(iter(exported.golden.inputs.values())).shape[0] if fixed_batch(exported) else GOLDEN_SAMPLES
-    feed = next(iter(samples.batches(batch)))
+    feed = next(iter(samples.batches(fixed_batch(exported) or GOLDEN_SAMPLES)))
     return Golden(inputs=feed, outputs=reference(feed))
 
 
