@@ -203,6 +203,7 @@ def test_a_comparison_is_shown_in_words(report):
         labels=(slow.title, fast.title),
         samples_ns=np.zeros((1, 4, 1), dtype=np.int64),
         order=np.zeros((1, 4), dtype=np.int8),
+        opening=np.zeros(1, dtype=np.int64),
         medians_ms=(2.0, 1.4),
         ratio=Interval(0.7, 0.69, 0.715),
         itself=Interval(1.0, 0.99, 1.01),
