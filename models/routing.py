@@ -50,10 +50,11 @@ class HeadPlan:
 
     def __post_init__(self) -> None:
         """Refuse a plan that selects more heads than are routed, or routes heads that nobody can select."""
-        if not 1 <= self.shared <= self.heads or not min(1, self.routed) <= self.top_k <= self.routed:
+        possible = self.heads > 1 and 1 <= self.shared <= self.heads
+        if not possible or not min(1, self.routed) <= self.top_k <= self.routed:
             message = (
-                f"expected 1 to {self.heads} shared heads and a selection among the rest, got {self.shared} "
-                f"shared and {self.top_k} selected; change the plan"
+                f"expected two heads or more, some shared and a selection among the rest, got {self.shared} "
+                f"shared and {self.top_k} selected of {self.heads} heads; change the plan"
             )
             raise BuildError(message)
 
@@ -76,7 +77,7 @@ class Selection(NamedTuple):
     """What a token's gates say."""
 
     shared: Tensor
-    """(B, N, S) weights, or (1,) where all are one."""
+    """(B, N, S) weights."""
     chosen: Tensor | None
     """(B, N, K) numbers of the routed heads kept, from 0; None if no head is routed."""
     kept: Tensor | None
@@ -94,13 +95,14 @@ def select_heads(
         shared: (B, N, S) = x W1.
         routed: (B, N, R) = x Wg.
     """
-    weights = torch.ones(1) if shared is None else plan.shared * shared.softmax(dim=-1)
+    own = None if shared is None else plan.shared * shared.softmax(dim=-1)
     if blend is None or routed is None:
-        return Selection(weights, None, None)
+        assert own is not None, "a plan without routed heads has two shared ones or more"
+        return Selection(own, None, None)
     first, second = (2 * blend.softmax(dim=-1)).chunk(2, dim=-1)
     best, chosen = routed.softmax(dim=-1).topk(plan.top_k, dim=-1)
     kept = plan.top_k * best / best.sum(dim=-1, keepdim=True)
-    return Selection(first if shared is None else first * weights, chosen, second * kept)
+    return Selection(first if own is None else first * own, chosen, second * kept)
 
 
 def head_weights(selection: Selection, plan: HeadPlan) -> Tensor:

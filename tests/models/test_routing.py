@@ -101,7 +101,9 @@ def test_weights_of_heads_follow_their_formulae(plan: HeadPlan, blend: int, shar
             assert float(weights[0, n, plan.shared + r]) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(("shared", "top_k"), [(0, 2), (5, 0), (4, 1), (2, 3), (2, 0)])
-def test_impossible_plans_are_refused(shared: int, top_k: int) -> None:
-    with pytest.raises(BuildError, match=f"got {shared} shared and {top_k} selected"):
-        HeadPlan(4, shared, top_k)
+@pytest.mark.parametrize(
+    ("heads", "shared", "top_k"), [(4, 0, 2), (4, 5, 0), (4, 4, 1), (4, 2, 3), (4, 2, 0), (1, 1, 0)]
+)
+def test_impossible_plans_are_refused(heads: int, shared: int, top_k: int) -> None:
+    with pytest.raises(BuildError, match=f"got {shared} shared and {top_k} selected of {heads} heads"):
+        HeadPlan(heads, shared, top_k)
