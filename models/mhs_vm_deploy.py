@@ -92,7 +92,7 @@ def gated_sum(y: Tensor, dim: int, threshold: float) -> Tensor:
 
 
 class FusedScan(nn.Module):
-    """All sequences of all heads, (L, B, C) to the same shape."""
+    """All sequences of all heads, (B, L, C) to the same shape."""
 
     there: Tensor
     """(G L,): what each sequence reads at each step, in (M L)."""
@@ -106,9 +106,9 @@ class FusedScan(nn.Module):
     """(G, R, D), and its bias (G, 1, D)."""
     bias: Tensor
     rates: Tensor
-    """(G, 1, N, D): the decay rates."""
+    """(G, N, D): the decay rates."""
     skip: Tensor
-    """(G, 1, D)."""
+    """(G, D)."""
 
     def __init__(self, heads: Sequence[HeadParts]) -> None:
         super().__init__()
@@ -122,8 +122,8 @@ class FusedScan(nn.Module):
             self.register_buffer(name, part.contiguous())
         self.register_buffer("to_step", _stack(engine.dt_projs_weight.mT for engine in engines).contiguous())
         self.register_buffer("bias", _stack(engine.dt_projs_bias for engine in engines).unsqueeze(1))
-        self.register_buffer("rates", _stack(_rates(engine) for engine in engines).unsqueeze(1))
-        self.register_buffer("skip", _stack(engine.Ds.view(4, 1, -1) for engine in engines))
+        self.register_buffer("rates", _stack(_rates(engine) for engine in engines).contiguous())
+        self.register_buffer("skip", _stack(engine.Ds.view(4, -1) for engine in engines))
 
     def _remember(self, order: Tensor) -> None:
         heads, each, length = order.shape
@@ -133,18 +133,18 @@ class FusedScan(nn.Module):
         self.register_buffer("back", (order.argsort(dim=-1) * heads * each + group).flatten())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(L, B, C) to the same shape."""
-        length, batch, channels = x.shape
-        heads = x.reshape(length, batch, self.count, -1).permute(2, 0, 1, 3).flatten(0, 1)  # (M L, B, D)
-        u = heads.index_select(0, self.there).reshape(4 * self.count, -1, heads.shape[-1])  # (G, L B, D)
-        dt = softplus(torch.bmm(torch.bmm(u, self.to_rank), self.to_step) + self.bias)
-        b, c = torch.bmm(u, self.to_b), torch.bmm(u, self.to_c)
-        steps = [t.reshape(len(t), length, -1, t.shape[-1]).transpose(0, 1) for t in (dt * u, dt, b, c, u)]
-        driven, dt, b, c, u = steps  # (L, G, B, .)
+        """(B, L, C) to the same shape."""
+        batch, length, channels = x.shape
+        groups, width = 4 * self.count, channels // self.count
+        heads = torch.stack(x.chunk(self.count, dim=-1), dim=1).flatten(1, 2)  # (B, M L, D)
+        u = heads.index_select(1, self.there).view(batch, groups, length, width)
+        dt = softplus(u @ self.to_rank @ self.to_step + self.bias)
+        steps = (t.permute(2, 0, 1, 3).contiguous() for t in (dt * u, dt, u @ self.to_b, u @ self.to_c, u))
+        driven, dt, b, c, u = steps  # (L, B, G, .)
         y = selective_scan(driven, dt, self.rates, b, c) + self.skip * u
-        y = y.flatten(0, 1).index_select(0, self.back)
-        y = gated_sum(y.reshape(self.count, 4, length, -1, y.shape[-1]), 1, self.threshold)
-        return y.permute(1, 2, 0, 3).reshape(length, -1, channels)
+        y = y.transpose(0, 1).flatten(1, 2).index_select(1, self.back)  # (B, G L, D)
+        y = gated_sum(y.view(batch, self.count, 4, length, width), 2, self.threshold)
+        return torch.cat(y.unbind(1), dim=-1)
 
 
 class FusedBlock(nn.Module):
@@ -162,9 +162,9 @@ class FusedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to the same shape."""
         read = self.norm(x)
-        u = F.silu(self.conv(self.to_u(read).permute(0, 3, 1, 2))).flatten(2).permute(2, 0, 1)
-        y = self.from_heads(self.scan(self.to_heads(u)))  # (L, B, C)
-        return x + y.transpose(0, 1).reshape(x.shape) * F.silu(self.to_z(read))
+        u = F.silu(self.conv(self.to_u(read).permute(0, 3, 1, 2))).flatten(2).mT
+        y = self.from_heads(self.scan(self.to_heads(u)))  # (B, L, C)
+        return x + y.view(x.shape) * F.silu(self.to_z(read))
 
 
 def _stack(parts: Iterable[Tensor]) -> Tensor:

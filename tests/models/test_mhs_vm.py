@@ -8,9 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fourfold.models.mhs_vm as family
+from fourfold.export.to_onnx import to_onnx
 from fourfold.models.mhs_vm_deploy import FusedBlock, FusedScan, gated_sum
 from fourfold.models.mhs_vm_routes import routes
 from fourfold.models.registry import get_spec
+from fourfold.models.spec import TensorSpec
+from fourfold.runtimes.reference import evaluate
 
 TINY = family.MhsVmConfig("CXS", (12, 24), (1, 1), (1, 1), size=16, patch=2, states=3, channels=2)
 PARAMS = [
@@ -232,9 +235,18 @@ def test_every_parameter_learns(randomise) -> None:
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
 
 
+def test_deploy_form_exports_with_any_batch_size(randomise) -> None:
+    block = tiny(randomise).float().vmunet.layers[1].blocks[0].fused()
+    inputs = (TensorSpec("x", ("batch", 4, 4, 24)),)
+    exported = to_onnx(block, "block", inputs, ("y",), opset=20, evaluate=evaluate)
+    assert not exported.history[-1].refusals
+    assert [node.op_type for node in exported.model.graph].count("Scan") == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mhs_vm_nano", "mhs_vm_4"])
 def test_engines_agree_with_torch(name: str, reach_engines) -> None:
     exported = reach_engines(name, batches=(1, 2))
     scans = [node for node in exported.model.graph if node.op_type == "Scan"]
+    assert not exported.history[-1].refusals
     assert len(scans) == {"mhs_vm_nano": 6, "mhs_vm_4": 15}[name], "one for all sequences of a block"

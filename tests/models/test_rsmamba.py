@@ -175,5 +175,6 @@ def test_every_parameter_learns() -> None:
 @pytest.mark.parametrize("name", ["rsmamba_nano", "rsmamba_b"])
 def test_engines_agree_with_torch(name: str, reach_engines) -> None:
     exported = reach_engines(name)
+    assert not exported.history[-1].refusals
     scans = [node for node in exported.model.graph if node.op_type == "Scan"]
     assert len(scans) == {"rsmamba_nano": 4, "rsmamba_b": 24}[name], "one for all three directions of a layer"
