@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from .paired import Comparison
     from .result import LatencySummary, Verdict
     from .verify import Verification
+
+
+UNFOLDED = 1000
+"""Width, in characters, that no row of ours reaches."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ def _columns(rows: Sequence[Mapping[str, str]]) -> str:
     for row in rows:
         grid.add_row(*row.values())
     buffer = StringIO()
-    width = max(shutil.get_terminal_size().columns, 100)
+    # A file or a pipe gets one line per row; only a terminal has an edge to fold at.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else UNFOLDED
     Console(file=buffer, width=width, no_color=True).print(grid)
     return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip("\n").split("\n"))
