@@ -28,6 +28,7 @@ FAMILIES = (
     "moh_vit",
     "moh_dit",
     "dynamic_perceiver",
+    "m3vit",
     "rsmamba",
     "mhs_vm",
 )
