@@ -68,8 +68,8 @@ ORT_X86 = QdqStyle(
 )
 """ONNX Runtime on x86: QLinearConv and QGemm want uint8 activations and an int32 bias.
 
-Gelu is one operator there, and small layers beside it gain: with them, SMT-T, RepViT and ConvNeXt ran 1.1 to
-1.15 times as fast. Beside a Sigmoid they made EfficientNet run 0.75 times as fast.
+Gelu is one operator there, and small layers beside it were measured to gain from integers; beside a Sigmoid,
+which is two with its product, they lose.
 """
 
 OPENVINO = QdqStyle(

@@ -170,7 +170,7 @@ def _session(graph: Path | bytes, device: Device, *, profile: str | None = None)
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
     if not _multiplies_exactly(CPUINFO):
-        # uint8 x int8 products overflow in 16 bits there; exact kernels run at about half the speed.
+        # uint8 x int8 products overflow in 16 bits there; exact kernels are much slower.
         options.add_session_config_entry("session.x64quantprecision", "1")
     if profile is not None:
         options.enable_profiling = True
