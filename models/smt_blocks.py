@@ -38,8 +38,8 @@ SAM_HEADS = 4
 SAM_EXPAND = 2
 
 _JOINED = 4
-"""Groups of ``proj0`` that the deploy form joins: 4 x 4 inputs fill a vector of 16 floats. Narrower groups are
-slow in OpenVINO, and force ONNX Runtime out of its blocked layout."""
+"""Groups of ``proj0`` that the deploy form joins: 4 x 4 inputs fill a vector of 16 floats. Narrower groups
+are slow in OpenVINO, and force ONNX Runtime out of its blocked layout."""
 
 
 def mix_scales(s: Tensor, convs: Sequence[nn.Module]) -> Tensor:
