@@ -19,6 +19,7 @@ from ..errors import BuildError, RunError
 from ..export.artifact import Exported, Feed
 from .device import Device
 from .ov_core import compile_model, core, openvino
+from .ov_crash import plan_safely
 from .ov_traps import dft_traps, scan_traps
 from .runtime import Capabilities, Executed, Runtime, Session
 from .sessions import (
@@ -89,6 +90,7 @@ class OvRuntime:
             model = core().read_model(ir.to_proto(exported.model).SerializeToString())
             traps = [*dft_traps(exported.model), *scan_traps(model)]
             if not traps:
+                plan_safely(model, device)
                 compile_model(model, device)
         except Exception as error:  # the engine raises bare RuntimeErrors of many kinds
             message = f"expected OpenVINO to accept {exported.name}, got: {reason(error)}; change the model"

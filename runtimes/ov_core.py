@@ -10,6 +10,7 @@ from typing import Any
 from .device import Device
 
 _TELEMETRY = "openvino_telemetry"
+_WITHOUT_FUSING = ["fourfold", "without_fusing"]
 
 
 @cache
@@ -42,7 +43,7 @@ def compile_model(model: Any, device: Device) -> Any:
     """Make an ``openvino.CompiledModel`` for the unit of a device.
 
     Args:
-        model: An ``openvino.Model``.
+        model: An ``openvino.Model``; marked by ``without_fusing`` it is planned without fused chains.
         device: Its unit and threads are used.
     """
     wanted = {
@@ -57,4 +58,11 @@ def compile_model(model: Any, device: Device) -> Any:
     }
     takes = core().get_property(device.unit, "SUPPORTED_PROPERTIES")
     config = {key: value for key, value in wanted.items() if key in takes}
+    if model.has_rt_info(_WITHOUT_FUSING):
+        config["SNIPPETS_MODE"] = "DISABLE"
     return core().compile_model(model, device.unit, config)
+
+
+def without_fusing(model: Any) -> None:
+    """Mark a model, also in the file it is saved to, to be planned without chains fused into one kernel."""
+    model.set_rt_info("yes", _WITHOUT_FUSING)
