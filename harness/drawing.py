@@ -29,7 +29,7 @@ def number(value: float) -> str:
 
 def time_unit(largest_ms: float) -> tuple[float, str]:
     """Give the factor from milliseconds, and the unit, that keep numbers short."""
-    if largest_ms < 0.5:
+    if largest_ms < 0.05:
         return 1e3, "µs"
     return (1.0, "ms") if largest_ms < 5000 else (1e-3, "s")
 
