@@ -229,14 +229,15 @@ NANO = ConvShareConfig(size=28, patch=4, maps=6, heads=6, depth=5, padding="vali
 SAME_NANO = ConvShareConfig(size=28, patch=7, maps=16, heads=4, depth=4, padding="same")
 
 
-def _nano(name: str, config: ConvShareConfig) -> ModelSpec:
+def _nano(name: str, config: ConvShareConfig, weights: str | None = None) -> ModelSpec:
     return ModelSpec(
         name=name,
         build=partial(ConvShareVit, config),
         inputs=(TensorSpec("image", ("batch", 1, 28, 28)),),
         paper="the layers of ConvShareViT, arXiv 2504.11517, at a size of our own",
-        checked="not checked against the authors: no public code, no sizes; equal to linear layers",
-        weights=None,
+        checked="not checked against the authors: no public code, no sizes; equal to linear layers"
+        + ("; scored on Fashion-MNIST" if weights else ""),
+        weights=weights,
         preprocess=FASHION_MNIST,
         labels=FASHION_LABELS,
         dataset="fashion_mnist",
@@ -246,7 +247,7 @@ def _nano(name: str, config: ConvShareConfig) -> ModelSpec:
 @register
 def convshare_vit_nano() -> ModelSpec:
     """Valid padding: attention over whole tokens, for 28x28 grey images."""
-    return _nano("convshare_vit_nano", NANO)
+    return _nano("convshare_vit_nano", NANO, weights="convshare_vit_nano.safetensors")
 
 
 @register

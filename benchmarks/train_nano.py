@@ -1,13 +1,16 @@
-"""Train the weights of ``smt_nano`` that the package ships in ``models/trained``.
+"""Train the weights of a small network that the package ships in ``models/trained``.
 
-    OMP_NUM_THREADS=1 python benchmarks/train_smt_nano.py FOLDER --checkpoint /tmp/smt_nano.pt
+    OMP_NUM_THREADS=1 python benchmarks/train_nano.py smt_nano FOLDER --checkpoint smt_nano.pt
 
 FOLDER holds the four ``*-ubyte.gz`` files of Fashion-MNIST (see ``fashion_mnist_subset.py``). The budget is
 a number of steps, the batch of a step depends on the seed and the step alone, and a run that finds its
 checkpoint goes on from there. The averaged weights are scored on all 10,000 test images and on the 2,000 that
 the package ships; no test image takes part in training or in any choice.
 
-Axis letters: B batch, N images.
+Every network is trained by `Recipe`, with the differences that `RECIPES` lists. Set ``weights`` in the
+network's spec afterwards.
+
+Axis letters: B batch, N images, T tokens, M maps of a token, h and w their height and width.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +32,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fourfold.models.conv_share_vit import SharedConv
 from fourfold.models.image_sets import FASHION_MNIST
-from fourfold.models.smt import NANO, Smt
+from fourfold.models.registry import get_spec
+from fourfold.models.spec import ModelSpec
 
 ROOT = Path(__file__).parents[1]
-WEIGHTS = ROOT / "models" / "trained" / "smt_nano.safetensors"
+TRAINED = ROOT / "models" / "trained"
 SHIPPED = ROOT / "calibration" / "data" / "fashion_mnist.npz"
 (MEAN,), (STD,) = FASHION_MNIST.mean, FASHION_MNIST.std
 
@@ -53,6 +59,19 @@ class Recipe:
     ema: float = 0.998
     clip: float = 1.0
     """Largest norm of the gradient."""
+    channels_last: bool = True
+    """Memory order of pictures and kernels; faster where most layers are convolutions of maps."""
+
+
+SHORT = Recipe(steps=3400, batch=64, peak_lr=2e-3, warmup=100, shift=1, ema=0.99)
+"""For a budget of a few epochs: less augmentation, and an average over fewer steps."""
+
+RECIPES = {
+    "smt_nano": Recipe(),
+    "convshare_vit_nano": replace(SHORT, channels_last=False),
+    "ninformer_nano": replace(SHORT, steps=950),
+}
+"""What differs from the recipe's defaults, by network; a network without a line is trained by these."""
 
 
 def normalised(images: np.ndarray) -> Tensor:
@@ -70,8 +89,11 @@ def batch_at(images: Tensor, labels: Tensor, recipe: Recipe, step: int) -> tuple
 
 
 def _generator(*key: int) -> torch.Generator:
-    state = np.random.SeedSequence(key).generate_state(1)[0]
-    return torch.Generator().manual_seed(int(state))
+    return torch.Generator().manual_seed(_seed(*key))
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def augmented(x: Tensor, shift: int, generator: torch.Generator) -> Tensor:
@@ -123,11 +145,27 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return int((answers == labels).sum()) / len(labels)
 
 
-def train(images: Tensor, labels: Tensor, recipe: Recipe, checkpoint: Path) -> nn.Module:
+def multiply_tokens(model: nn.Module) -> None:
+    """Compute convolutions that cover a whole token as matrix products: the same sums, faster here."""
+    for module in model.modules():
+        if isinstance(module, SharedConv) and module.conv.kernel_size == module.shape[1:]:
+            module.forward = partial(_product, module)
+
+
+def _product(shared: SharedConv, x: Tensor) -> Tensor:
+    """(B, T, M, h, w) to (B, T, M', h, w)."""
+    answer = F.linear(x.flatten(2), shared.conv.weight.flatten(1), shared.conv.bias)
+    return answer.reshape(*x.shape[:2], *shared.shape)
+
+
+def train(spec: ModelSpec, images: Tensor, labels: Tensor, recipe: Recipe, checkpoint: Path) -> nn.Module:
     """Run the recipe and return the averaged model."""
     torch.manual_seed(recipe.seed)
-    model = Smt(NANO).to(memory_format=torch.channels_last)
+    model = spec.build()
+    if recipe.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     ema, optimizer, start = copy.deepcopy(model), optimizer_for(model, recipe), 0
+    multiply_tokens(model)
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         if saved["recipe"] != asdict(recipe):
@@ -157,6 +195,7 @@ def train_step(
 ) -> float:
     """Do one step and return its loss."""
     model.train()
+    torch.manual_seed(_seed(recipe.seed, 3, step))  # of dropout, so that a resumed run goes on alike
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(recipe, step)
     loss = F.cross_entropy(model(batch[0]), batch[1], label_smoothing=recipe.label_smoothing)
@@ -177,32 +216,51 @@ def save_checkpoint(
     partial.replace(path)
 
 
-def write(model: nn.Module, recipe: Recipe, scores: dict[str, float]) -> None:
+def write(name: str, model: nn.Module, recipe: Recipe, scores: dict[str, float]) -> None:
     """Write the weights and, beside them, how they came about and what they score."""
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, WEIGHTS)
+    weights = TRAINED / f"{name}.safetensors"
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
+    weights.chmod(0o644)
     record = {
-        "model": "smt_nano",
+        "model": name,
         "data": "Fashion-MNIST, all 60,000 training images",
-        "sha256": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "recipe": asdict(recipe) | {"optimizer": "AdamW", "schedule": "linear warm-up, cosine to zero"},
         "torch": torch.__version__,
         **scores,
     }
-    WEIGHTS.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+    weights.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps(record, indent=2), flush=True)
+
+
+def spec_of(name: str) -> ModelSpec:
+    """Give the spec of a network that answers for Fashion-MNIST."""
+    spec = get_spec(name)
+    if spec.dataset != "fashion_mnist":
+        raise SystemExit(
+            f"expected a network for fashion_mnist, got {name} for {spec.dataset}; see fourfold models"
+        )
+    return spec
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", help="name of the network in the zoo")
+    parser.add_argument("folder", type=Path, help="folder with the four *-ubyte.gz files")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="where to keep the state of the run")
+    parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Train, score, write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder with the four *-ubyte.gz files")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="where to keep the state of the run")
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
-    options = parser.parse_args()
+    options = parsed()
     torch.set_num_threads(1)
-    recipe = Recipe(steps=options.steps)
+    spec, recipe = spec_of(options.model), RECIPES.get(options.model, Recipe())
+    recipe = replace(recipe, steps=options.steps or recipe.steps)
     images, labels = read_split(options.folder, "train")
-    model = train(normalised(images), torch.from_numpy(labels).long(), recipe, options.checkpoint)
+    model = train(spec, normalised(images), torch.from_numpy(labels).long(), recipe, options.checkpoint)
     images, labels = read_split(options.folder, "t10k")
     shipped = np.load(SHIPPED)
     scores = {
@@ -211,7 +269,7 @@ def main() -> None:
             model, normalised(shipped["test_images"]), torch.from_numpy(shipped["test_labels"]).long()
         ),
     }
-    write(model, recipe, scores)
+    write(spec.name, model, recipe, scores)
 
 
 if __name__ == "__main__":
