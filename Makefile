@@ -15,7 +15,7 @@ help:  ## List the targets
 # The stamp is newer than what decides the environment, so a second make costs nothing.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[openvino,test,lint]"
+	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[openvino,coreml,tensorrt,validate,test,lint]"
 	mkdir -p .types && ln -sfn .. .types/fourfold
 	touch $@
 
