@@ -1,0 +1,1 @@
+"""The simulated optical 4f processor: a convolution is two lenses and a mask between them."""
