@@ -9,6 +9,9 @@ FASHION_MNIST = Preprocess(size=(28, 28), mean=(0.2860,), std=(0.3530,), mode="L
 CIFAR10 = Preprocess(
     size=(32, 32), mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616), mode="RGB", resize="exact"
 )
+CIFAR100 = Preprocess(
+    size=(32, 32), mean=(0.5071, 0.4866, 0.4409), std=(0.2673, 0.2564, 0.2762), mode="RGB", resize="exact"
+)
 
 FASHION_LABELS = (
     "T-shirt/top",

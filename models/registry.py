@@ -31,6 +31,7 @@ FAMILIES = (
     "m3vit",
     "rsmamba",
     "mhs_vm",
+    "fatnet",
 )
 """Modules of this folder that register models."""
 
