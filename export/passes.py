@@ -17,10 +17,13 @@ from ..errors import BuildError, unknown_name
 from .artifact import Evaluator, Exported, Feed, Refusal, Step
 from .parity import Parity, batch_sizes, fresh_inputs, parity, require
 from .quiet import quiet
+from .rules.attention_to_matmul import AttentionToMatMul
+from .rules.dft_to_matmul import DftToMatMul
 from .rules.fold_batch_norm import FoldBatchNorm
 from .rules.fold_branches import FoldBranches
 from .rules.fold_identity import FoldIdentity
 from .rules.fold_scale import FoldScale
+from .rules.integers_to_float import IntegersToFloat
 from .rules.mean_to_pool import MeanToPool
 from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
 from .rules.merge_transposes import MergeTransposes
@@ -48,6 +51,9 @@ PASSES: dict[str, Factory] = {
     "norms_on_tokens": NormsOnTokens,
     "mean_to_pool": MeanToPool,
     "state_first": StateFirst,
+    "attention_to_matmul": AttentionToMatMul,
+    "dft_to_matmul": DftToMatMul,
+    "integers_to_float": IntegersToFloat,
     "tidy": tidy,
 }
 """Every rewrite by name."""
