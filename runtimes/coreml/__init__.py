@@ -1,0 +1,1 @@
+"""Core ML: from the ONNX graph to a saved package, and a reference evaluator of what the package says."""
