@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from .dynamic_perceiver_blocks import POOLED, CrossLayer, SelfLayer, pool, read_map, write_map
 from .dynamic_perceiver_cnn import Trunk, mobilenet_v3, regnet, resnet50
 from .dynamic_perceiver_deploy import FusedPerceiver
-from .image_sets import FASHION_LABELS, FASHION_MNIST, IMAGENET
+from .image_sets import CIFAR10, CIFAR10_LABELS, FASHION_LABELS, FASHION_MNIST, IMAGENET
 from .registry import register
 from .spec import ModelSpec, TensorSpec
 
@@ -181,6 +181,10 @@ _NANO_TRUNK = partial(
     regnet, (24, 40, 64, 96), (1, 1, 2, 1), 8, channels=1, stem=(16, 1), strides=(2, 2, 1, 2)
 )
 NANO = PerceiverConfig(_NANO_TRUNK, joint=True, layers=(1, 1, 2, 1), latents=32, widening=2, classes=10)
+_CIFAR_TRUNK = partial(regnet, (32, 48, 64, 96), (1, 2, 2, 1), 16, stem=(24, 1), strides=(2, 2, 1, 2))
+CIFAR_NANO = PerceiverConfig(
+    _CIFAR_TRUNK, joint=True, layers=(1, 1, 1, 1), latents=16, widening=2, classes=10
+)
 
 PAPER = "Dynamic Perceiver for Efficient Visual Recognition, arXiv 2306.11248"
 
@@ -256,4 +260,20 @@ def perceiver_nano() -> ModelSpec:
         preprocess=FASHION_MNIST,
         labels=FASHION_LABELS,
         dataset="fashion_mnist",
+    )
+
+
+@register
+def perceiver_cifar_nano() -> ModelSpec:
+    """A small sibling for 32x32 coloured images of CIFAR-10."""
+    return ModelSpec(
+        name="perceiver_cifar_nano",
+        build=partial(DynamicPerceiver, CIFAR_NANO),
+        inputs=(TensorSpec("image", ("batch", 3, 32, 32)),),
+        outputs=EXITS,
+        paper=f"the blocks of {PAPER}, at a size of our own",
+        licence="MIT",
+        checked="forward written from the formulae",
+        preprocess=CIFAR10,
+        labels=CIFAR10_LABELS,
     )

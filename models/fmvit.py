@@ -27,7 +27,7 @@ Axis letters: B batch, C channels, H height, W width, K classes.
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from .fmvit_deploy import FusedAttention, FusedFusion, FusedHead, FusedMixing, attend, pooled
 from .fuse import Kernel, add_kernels, affine_of, chain, identity_kernel, scale_outputs
 from .fuse_modules import conv_like, fold_conv_norm, fold_norm_linear, kernel_of, scale_conv
-from .image_sets import FASHION_LABELS, FASHION_MNIST, IMAGENET
+from .image_sets import CIFAR10, CIFAR10_LABELS, FASHION_LABELS, FASHION_MNIST, IMAGENET
 from .registry import register
 from .spec import ModelSpec, TensorSpec
 
@@ -261,6 +261,7 @@ NANO = FmvitConfig(
     channels=1,
     classes=10,
 )
+CIFAR_NANO = replace(NANO, channels=3)
 
 PAPER = "the parts named in the abstract of FMViT, arXiv 2311.05707"
 CHECKED = "FMViT-style, unverified: no public code, no published sizes; train and deploy forms are equal"
@@ -292,4 +293,18 @@ def fmvit_nano() -> ModelSpec:
         preprocess=FASHION_MNIST,
         labels=FASHION_LABELS,
         dataset="fashion_mnist",
+    )
+
+
+@register
+def fmvit_cifar_nano() -> ModelSpec:
+    """The named parts in a small network for 32x32 coloured images of CIFAR-10."""
+    return ModelSpec(
+        name="fmvit_cifar_nano",
+        build=partial(fmvit, CIFAR_NANO),
+        inputs=(TensorSpec("image", ("batch", 3, 32, 32)),),
+        paper=PAPER,
+        checked=CHECKED,
+        preprocess=CIFAR10,
+        labels=CIFAR10_LABELS,
     )

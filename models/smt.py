@@ -16,7 +16,8 @@ MLP with a residual convolution inside the activation::
 
     y = W2 GELU(a + DW_3(a)),   a = W1 x
 
-``smt_nano`` has the same blocks; its stem has stride 2 instead of 4, for 28x28 pixels.
+``smt_nano`` and ``smt_cifar_nano`` have the same blocks; their stem has stride 2 instead of 4, for pictures
+of 28x28 and 32x32 pixels.
 
 Axis letters: B batch, C channels, H height, W width, K classes.
 """
@@ -31,7 +32,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .image_sets import FASHION_LABELS, FASHION_MNIST, IMAGENET
+from .image_sets import CIFAR10, CIFAR10_LABELS, FASHION_LABELS, FASHION_MNIST, IMAGENET
 from .registry import register
 from .smt_blocks import Attention, Block, Modulation, Patches, Stem
 from .smt_deploy import MapNorm, MeanHead
@@ -132,6 +133,14 @@ L = SmtConfig(LARGE, (4, 6, 28, 4), mlp_ratios=(8, 6, 4, 2), stem_kernel=7, laye
 NANO = SmtConfig(
     (32, 48, 64, 96), (1, 2, 4, 1), attention_heads=(4, 6), stem_strides=(2, 1), channels=1, classes=10
 )
+CIFAR_NANO = SmtConfig(
+    (32, 64, 96, 128),
+    (1, 2, 2, 1),
+    mlp_ratios=(2, 2, 2, 2),
+    attention_heads=(4, 8),
+    stem_strides=(2, 1),
+    classes=10,
+)
 
 PAPER = "Scale-Aware Modulation Meet Transformer, arXiv 2307.08579"
 
@@ -187,4 +196,19 @@ def smt_nano() -> ModelSpec:
         preprocess=FASHION_MNIST,
         labels=FASHION_LABELS,
         dataset="fashion_mnist",
+    )
+
+
+@register
+def smt_cifar_nano() -> ModelSpec:
+    """A small sibling for 32x32 coloured images of CIFAR-10."""
+    return ModelSpec(
+        name="smt_cifar_nano",
+        build=partial(Smt, CIFAR_NANO),
+        inputs=(TensorSpec("image", ("batch", 3, 32, 32)),),
+        paper=f"the blocks of {PAPER}, at a size of our own",
+        licence="MIT",
+        checked="forward written from the formulae",
+        preprocess=CIFAR10,
+        labels=CIFAR10_LABELS,
     )
