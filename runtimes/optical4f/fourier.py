@@ -1,0 +1,55 @@
+"""Fourier transforms over the last two axes, typed, and the frequencies they are ordered by.
+
+Axes: P Q rows and columns of a plane.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+# torch.fft carries no types; MKL carries it out.
+
+
+def fft2(values: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Transform real or complex planes.
+
+    Args:
+        values: Shape (..., P, Q).
+        size: Pad with zeros to this size, or ``None``.
+
+    Returns:
+        Complex, of the same or the padded shape.
+    """
+    return cast(Tensor, torch.fft.fft2(values, s=size))
+
+
+def ifft2(values: Tensor) -> Tensor:
+    """Transform complex planes back. Shape (..., P, Q) to the same."""
+    return cast(Tensor, torch.fft.ifft2(values))
+
+
+def rfft2(values: Tensor) -> Tensor:
+    """Transform real planes to half a spectrum. Shape (..., P, Q) to (..., P, Q // 2 + 1)."""
+    return cast(Tensor, torch.fft.rfft2(values))
+
+
+def irfft2(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Transform half spectra of real planes back. Shape (..., P, Q // 2 + 1) to (..., P, Q), the size."""
+    return cast(Tensor, torch.fft.irfft2(values, s=size))
+
+
+def frequencies(size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Give the spatial frequencies of a plane in cycles per pixel.
+
+    Args:
+        size: P and Q.
+        dtype: Real type of the answer.
+
+    Returns:
+        Down, of shape (P, 1), and right, of shape (1, Q).
+    """
+    down, right = (cast(Tensor, torch.fft.fftfreq(n, dtype=dtype)) for n in size)
+    return down[:, None], right[None, :]

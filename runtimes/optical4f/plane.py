@@ -1,0 +1,167 @@
+"""The plane model of a 4f correlator: field = F^-1{F{amplitude} M}, batched, with real fields in pairs.
+
+Two lenses each take a Fourier transform, so a physical camera sees the field upside down; the camera is
+mounted (or read) the other way round, and the model takes an inverse transform second. It agrees with
+sampled wave optics to 1.4e-4 in sqrt(I) [M]; dropped are constants and the paraxial phase (Goodman,
+Introduction to Fourier Optics, 5.2 and 8.1) [K].
+
+Real fields come two for one: with Hermitian masks M1, M2 and a real amplitude a, F^-1{F{a}(M1 + i M2)} = E1
++ i E2, and with two real amplitudes, F^-1{F{a1 + i a2} M} = E1 + i E2.
+
+Axes: T leading axes of tiles, K of kernels, which broadcast, F masks per kernel, P Q plane, h w tile, p q
+pixels read.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ...errors import UsageError
+from .fourier import fft2, ifft2, irfft2, rfft2
+from .masks import Masks
+
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+"""Plane sizes whose transforms cost less than those of every larger plane."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a tile lies in its plane, and which pixels of the camera are read."""
+
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Dark pixels above, left, below and right of the tile, which the kernel may cover."""
+    stride: tuple[int, int] = (1, 1)
+    """Pixels from one that is read to the next, down and right."""
+
+    def extent(self, tile: tuple[int, int]) -> tuple[int, int]:
+        """Give the size of tile and padding together, which no result wraps around."""
+        top, left, below, right = self.padding
+        return tile[0] + top + below, tile[1] + left + right
+
+    def read(self, tile: tuple[int, int], kernel: tuple[int, int]) -> tuple[slice, slice]:
+        """Give the pixels that hold results of a correlation.
+
+        Args:
+            tile: h and w.
+            kernel: k and l.
+
+        Returns:
+            Slices down and right.
+
+        Raises:
+            UsageError: If the kernel covers more than tile and padding.
+        """
+        lengths = [n - k + 1 for n, k in zip(self.extent(tile), kernel, strict=True)]
+        if min(lengths) < 1:
+            message = (
+                f"expected a kernel within the {self.extent(tile)} pixels of tile and padding, got {kernel}"
+            )
+            raise UsageError(message + "; pad the tile or take a smaller kernel")
+        rows, columns = (slice(0, n, s) for n, s in zip(lengths, self.stride, strict=True))
+        return rows, columns
+
+
+WHOLE = Window()
+"""No padding, every pixel."""
+
+
+def fast_size(extent: int) -> int:
+    """Find the size of plane that is fastest to transform.
+
+    Args:
+        extent: Pixels that have to fit.
+
+    Returns:
+        ``extent`` or more.
+    """
+    place = bisect_left(SIZES, extent)
+    return SIZES[place] if place < len(SIZES) else extent
+
+
+def fast_plane(window: Window, tile: tuple[int, int]) -> tuple[int, int]:
+    """Find the plane that is fastest to transform for tiles in a window."""
+    rows, columns = window.extent(tile)
+    return fast_size(rows), fast_size(columns)
+
+
+def place(amplitude: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+    """Put tiles into dark planes.
+
+    Args:
+        amplitude: Shape (*T, h, w).
+        window: Where.
+        size: P and Q.
+
+    Returns:
+        Shape (*T, P, Q).
+
+    Raises:
+        UsageError: If they do not fit.
+    """
+    top, left, _, _ = window.padding
+    extent = window.extent((amplitude.shape[-2], amplitude.shape[-1]))
+    if extent[0] > size[0] or extent[1] > size[1]:
+        message = f"expected tile and padding of at most {size} pixels, got {extent}; take a larger plane"
+        raise UsageError(message)
+    below, right = size[0] - top - amplitude.shape[-2], size[1] - left - amplitude.shape[-1]
+    return pad(amplitude, (left, right, top, below))
+
+
+def fields(amplitude: Tensor, masks: Masks, window: Window, *, summed: int | None = None) -> Tensor:
+    """Propagate tiles through masks to the pixels of the camera that are read.
+
+    Args:
+        amplitude: Real field (incoherent: intensity) behind the input. Shape (*T, h, w).
+        masks: Masks whose leading axes K broadcast against T.
+        window: Where the tiles lie and what is read.
+        summed: An axis of the broadcast T and K, counted from the end, over which the fields add in the light
+            (channel tiling); ``None`` for none.
+
+    Returns:
+        Real fields where the masks allow, else complex. Shape (broadcast of T and K, F, p, q).
+    """
+    tile = (amplitude.shape[-2], amplitude.shape[-1])
+    region = window.read(tile, (masks.kernel.shape[-2], masks.kernel.shape[-1]))
+    plane = place(amplitude, window, masks.size)
+    if not masks.real:
+        shown = _transmitted(fft2(plane).unsqueeze(-3), masks.transfer, summed)
+        return ifft2(shown)[..., region[0], region[1]]
+    if masks.packed is not None:
+        shown = _transmitted(fft2(plane).unsqueeze(-3), masks.packed, summed)
+        pair = ifft2(shown)[..., region[0], region[1]]
+        return torch.cat((pair.real, pair.imag), -3)
+    if _pairable(plane, masks, summed):
+        return _in_pairs(plane, masks, region, summed)
+    half = masks.transfer[..., : masks.size[1] // 2 + 1]
+    shown = _transmitted(rfft2(plane).unsqueeze(-3), half, summed)
+    return irfft2(shown, masks.size)[..., region[0], region[1]]
+
+
+def _transmitted(spectrum: Tensor, transfer: Tensor, summed: int | None) -> Tensor:
+    """Multiply (*T, 1, P, Q) and (*K, F, P, Q), and add over an axis of the broadcast T and K."""
+    if summed is None:
+        return spectrum * transfer
+    return (spectrum * transfer).sum(summed - 3)
+
+
+def _pairable(plane: Tensor, masks: Masks, summed: int | None) -> bool:
+    """Whether neighbouring tiles along the first axis see the same masks, each with a result of its own."""
+    tiles, kernels = plane.dim() - 2, masks.kernel.dim() - 2
+    shared = kernels < tiles or (kernels == tiles and tiles > 0 and masks.kernel.shape[0] == 1)
+    return shared and plane.shape[0] > 1 and summed != -tiles
+
+
+def _in_pairs(plane: Tensor, masks: Masks, region: tuple[slice, slice], summed: int | None) -> Tensor:
+    """Send tiles 2i and 2i + 1 as real and imaginary part of one."""
+    count = plane.shape[0]
+    if count % 2:
+        plane = torch.cat((plane, torch.zeros_like(plane[:1])))
+    pair = fft2(torch.complex(plane[0::2], plane[1::2]))
+    shown = ifft2(_transmitted(pair.unsqueeze(-3), masks.transfer, summed))
+    read = shown[..., region[0], region[1]]
+    return torch.stack((read.real, read.imag), 1).flatten(0, 1)[:count]

@@ -1,0 +1,170 @@
+"""The camera: from light to electrons, noise, saturation and counts, in the form of EMVA 1288.
+
+    n   = QE I t (1 + prnu) + dark + dsnu         electrons in the mean
+    var = n + read^2                              shot and read noise
+    y   = ADC(min(n + noise + offset, full well)) in steps of full well / (2^b - 1)
+
+so a ramp of light shows a variance of read^2 + n + LSB^2/12, of slope 1 per electron (photon transfer). The
+normal law stands for Poisson's unless asked otherwise; noise and rounding pass gradients (reparametrised,
+straight-through).
+
+Axes: any leading axes, h w pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .conditions import Conditions
+from .rounding import through
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """How much light a camera gets, and what fills it."""
+
+    per_electron: Tensor | None
+    """Electrons per unit of intensity; ``None`` when electrons are not counted. Broadcasts against frames."""
+    ceiling: Tensor
+    """Intensity at which the converter saturates. Broadcasts against frames."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What differs from pixel to pixel and stays from frame to frame."""
+
+    response: Tensor | None
+    """Relative response, mean 1. Broadcasts against frames."""
+    dark: Tensor | None
+    """Dark signal beyond its mean in electrons. Broadcasts against frames."""
+
+
+def pattern(conditions: Conditions, shape: tuple[int, ...], dtype: torch.dtype) -> Pattern:
+    """Draw the fixed pattern of a camera.
+
+    Args:
+        conditions: Its non-uniformities and their seed.
+        shape: Pixels, with 1 where frames share them.
+        dtype: Real type of the answer.
+
+    Returns:
+        The pattern, the same for the same seed and shape.
+    """
+    generator = torch.Generator().manual_seed(conditions.pattern_seed)
+    response = 1 + conditions.prnu * torch.randn(shape, generator=generator, dtype=dtype)
+    dark = conditions.dsnu * torch.randn(shape, generator=generator, dtype=dtype)
+    return Pattern(response if conditions.prnu else None, dark if conditions.dsnu else None)
+
+
+def expose(conditions: Conditions, peak: Tensor, mean: Tensor) -> Exposed:
+    """Set light and converter for the frames of a pass.
+
+    Args:
+        conditions: Electrons, what they count, and the full well.
+        peak: Brightest intensity that is read. Broadcasts against the frames.
+        mean: Mean intensity that is read. Likewise.
+
+    Returns:
+        Electrons per unit of intensity, and the intensity that saturates.
+    """
+    electrons = conditions.full_scale
+    if electrons is None:
+        return Exposed(None, peak)
+    mean = torch.where(mean > 0, mean, torch.ones_like(mean))
+    unit = {"full-scale": peak, "mean": mean, "source": torch.ones_like(peak)}[conditions.exposure]
+    per_electron = electrons / unit
+    ceiling = peak if conditions.full_well is None else conditions.full_well / per_electron
+    return Exposed(per_electron, ceiling)
+
+
+def read(
+    intensity: Tensor,
+    exposed: Exposed,
+    fixed: Pattern,
+    conditions: Conditions,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Read frames.
+
+    Args:
+        intensity: Light that falls on the pixels. Shape (..., h, w).
+        exposed: Light and range of the camera.
+        fixed: Its fixed pattern.
+        conditions: Its noise and bits.
+        generator: Source of the noise.
+
+    Returns:
+        Intensities as the camera reports them, in the units that came. Shape (..., h, w).
+    """
+    if exposed.per_electron is None:
+        return _convert(intensity, exposed.ceiling, conditions.adc_bits)
+    electrons = _signal(intensity * exposed.per_electron, fixed, conditions)
+    electrons = _noise(electrons, conditions, generator)
+    if conditions.full_well is not None or conditions.adc_bits is not None:
+        ceiling = exposed.ceiling * exposed.per_electron
+        electrons = _convert(_add(electrons, conditions.offset), ceiling, conditions.adc_bits)
+        electrons = _add(electrons, -conditions.offset)
+    return _scale(_add(electrons, -conditions.dark), 1 / exposed.per_electron)
+
+
+def snr(electrons: Tensor, conditions: Conditions) -> Tensor:
+    """Give the signal to noise ratio of one read, n/sqrt(n + read^2 + LSB^2/12 + (prnu n)^2) (EMVA 1288).
+
+    Args:
+        electrons: Mean signal, of any shape.
+        conditions: Read noise, bits, full well and PRNU.
+
+    Returns:
+        The ratio, of the same shape.
+    """
+    step = 0.0
+    if conditions.adc_bits is not None and conditions.full_well is not None:
+        step = conditions.full_well / (2**conditions.adc_bits - 1)
+    constant = conditions.read_noise**2 + conditions.dark + step**2 / 12
+    return electrons / (electrons + constant + (conditions.prnu * electrons) ** 2).sqrt()
+
+
+def _signal(electrons: Tensor, fixed: Pattern, conditions: Conditions) -> Tensor:
+    if fixed.response is not None:
+        electrons = electrons * fixed.response
+    if fixed.dark is not None:
+        electrons = electrons + fixed.dark
+    return _add(electrons, conditions.dark)
+
+
+def _noise(electrons: Tensor, conditions: Conditions, generator: torch.Generator | None) -> Tensor:
+    if conditions.shot_noise and conditions.exact_poisson:
+        drawn = torch.poisson(electrons.detach().clamp(min=0), generator=generator)
+        electrons = through(drawn, electrons)
+        return electrons + conditions.read_noise * _normal(electrons, generator)
+    if not conditions.shot_noise:
+        spread = conditions.read_noise
+        return electrons + spread * _normal(electrons, generator) if spread else electrons
+    # The slope of the root is infinite at zero, where there is no shot noise to speak of.
+    spread = (electrons.clamp(min=0) + (conditions.read_noise**2 + 1e-6)).sqrt_()
+    return torch.addcmul(electrons, spread, _normal(electrons, generator))
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.empty_like(like).normal_(generator=generator)
+
+
+def _convert(values: Tensor, ceiling: Tensor, bits: int | None) -> Tensor:
+    """Saturate at zero and at the ceiling, and round to steps of ceiling / (2**bits - 1)."""
+    if bits is None:
+        return torch.minimum(values.clamp(min=0), ceiling)
+    step = ceiling / (2**bits - 1)
+    counts = values / step
+    clipped = counts.clamp(0, 2**bits - 1)
+    return through(torch.round(clipped), clipped) * step
+
+
+def _add(values: Tensor, constant: float) -> Tensor:
+    return values + constant if constant else values
+
+
+def _scale(values: Tensor, factor: Tensor) -> Tensor:
+    return values * factor

@@ -1,0 +1,131 @@
+"""One pass through the processor: tiles in, the electronic-domain result of their convolution out.
+
+    amplitude   a = Q(x / X), X the largest input that is expected
+    field       E = F^-1{F{a} M}, M the mask (see ``masks``)
+    camera      I = |E + r|^2 per reference r, read with noise and bits (see ``sensor``)
+    result      y = X decode(I) / g, g the gain of the mask, + the parts' signs (see ``detection``)
+
+A pass is simulated per tile on a plane just large enough that nothing wraps: on the device the tiles lie side
+by side, their guard bands between them. Whatever spreads light over more than a guard band (masks that do not
+show H itself, strong aberrations) reaches neighbours there; to see that, pass the whole plane as one tile.
+
+Axes: T leading axes of tiles, K of kernels (they broadcast against each other; where K has size 1 the tiles
+share a mask and its exposure), F masks per kernel, R references, P Q plane, h w tile, k l kernel, p q
+pixels read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...errors import UsageError
+from .conditions import IDEAL, Conditions
+from .encoding import Encoding
+from .masks import Masks, prepare_masks
+from .observe import Bench, Seen
+from .plane import WHOLE, Window, fast_plane
+
+Signs = Literal["pair", "offset"]
+"""How negative inputs are shown: twice, as positive and negative part (twice the frames), or raised by a
+constant whose image a calibration frame knows."""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass gives."""
+
+    answer: Tensor
+    """Correlation of tiles and kernels. Shape (broadcast of T and K, p, q)."""
+    frames: int
+    """Camera frames per mask set and plane of tiles."""
+    level: Tensor
+    """Largest field (incoherent: intensity) at the camera, for an input amplitude of 1. Broadcasts against
+    (*K, F, 1, 1, 1); hand it to a later pass to fix exposure and reference."""
+    peak_electrons: float | None
+    """In the brightest pixel that was read; ``None`` when electrons are not counted."""
+    saturated: float
+    """Share of pixels at the ceiling of the converter."""
+    efficiency: float
+    """Share of the light behind the input plane that reaches the pixels, of a white spectrum."""
+
+
+def simulate_pass(
+    inputs: Tensor,
+    kernel: Tensor | Masks,
+    *,
+    scheme: str = "homodyne",
+    encoding: Encoding = "complex",
+    conditions: Conditions = IDEAL,
+    window: Window = WHOLE,
+    signs: Signs | None = None,
+    peak: float | None = None,
+    level: Tensor | None = None,
+    summed: int | None = None,
+    generator: torch.Generator | None = None,
+) -> PassResult:
+    """Correlate tiles with kernels in light.
+
+    Args:
+        inputs: Real tiles. Shape (*T, h, w). One tile may be a whole input plane.
+        kernel: Real kernels of shape (*K, k, l), K broadcasting against T; or their masks from
+            ``prepare_masks``, which bring scheme, encoding and conditions with them.
+        scheme: How signs are handled; a name in ``detection.SCHEMES``.
+        encoding: How the mask modulates light.
+        conditions: What is not ideal.
+        window: Padding of the tiles, and stride of the pixels that are read.
+        signs: How negative inputs are shown; ``None`` refuses them.
+        peak: Largest absolute input that the modulator is set to, beyond which it saturates; ``None`` takes
+            that of ``inputs``.
+        level: ``level`` of an earlier result, which fixes reference and exposure; ``None`` measures it.
+        summed: An axis of the broadcast T and K, counted from the end (-1 the last), over which the light
+            adds before the camera.
+        generator: Source of all noise of the pass.
+
+    Returns:
+        The correlation, as linear algebra would have it but for the conditions, and what it took.
+
+    Raises:
+        UsageError: If inputs are negative and ``signs`` is ``None``, or something does not fit or is unknown.
+    """
+    tile = (inputs.shape[-2], inputs.shape[-1])
+    masks = (
+        kernel
+        if isinstance(kernel, Masks)
+        else prepare_masks(
+            kernel,
+            fast_plane(window, tile),
+            scheme=scheme,
+            encoding=encoding,
+            conditions=conditions,
+            summed=summed,
+        )
+    )
+    largest = float(inputs.detach().abs().max()) if peak is None else peak
+    bench = Bench(masks, window, level, summed, generator)
+    relative = inputs / (largest or 1.0)
+    if signs == "pair":
+        seen = bench.observe(torch.stack((relative.clamp(min=0), (-relative).clamp(min=0))))
+        return _result(seen, (seen.answer[0] - seen.answer[1]) * largest, masks, 2)
+    if signs == "offset":
+        seen = bench.observe((relative + 1) / 2)
+        return _result(seen, (2 * seen.answer - bench.calibration(tile)) * largest, masks, 1)
+    if bool((inputs < 0).any()):
+        message = f"expected inputs of at least 0, got {float(inputs.min()):.3g}"
+        raise UsageError(message + "; choose how signs are shown, 'pair' or 'offset'")
+    seen = bench.observe(relative)
+    return _result(seen, seen.answer * largest, masks, 1)
+
+
+def _result(seen: Seen, answer: Tensor, masks: Masks, times: int) -> PassResult:
+    return PassResult(
+        answer=answer,
+        frames=times * masks.scheme.frames,
+        level=seen.level,
+        peak_electrons=seen.peak_electrons,
+        saturated=seen.saturated,
+        efficiency=float(masks.light.mean()),
+    )

@@ -1,0 +1,150 @@
+"""V1 and V12: an ideal pass is the convolution of torch, and tiles do not know of each other."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from fourfold.errors import UsageError
+from fourfold.runtimes.optical4f.conditions import Conditions
+from fourfold.runtimes.optical4f.convolve import Accumulate, Geometry, conv_masks, optical_conv2d
+from fourfold.runtimes.optical4f.detection import SCHEMES
+from fourfold.runtimes.optical4f.plane import Window
+from fourfold.runtimes.optical4f.simulate import Signs, simulate_pass
+
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
+"""Of the specification: relative L2 error of an ideal pass."""
+
+
+def off(answer: Tensor, wanted: Tensor) -> float:
+    return float((answer - wanted).norm() / wanted.norm())
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (4, 2), (7, 7)])
+@pytest.mark.parametrize("padding", ["full", "same", "valid"])
+def test_a_pass_is_a_correlation(
+    dtype: torch.dtype, scheme: str, kernel: tuple[int, int], padding: str
+) -> None:
+    k, l = kernel  # noqa: E741
+    inputs = torch.rand(3, 13, 10, generator=seeded(1), dtype=dtype)
+    weight = torch.randn(kernel, generator=seeded(2), dtype=dtype)
+    sides = {
+        "full": (k - 1, l - 1) * 2,
+        "same": ((k - 1) // 2, (l - 1) // 2, k // 2, l // 2),
+        "valid": (0,) * 4,
+    }
+    top, left, below, right = sides[padding]
+    padded = torch.nn.functional.pad(inputs, (left, right, top, below))
+    answer = simulate_pass(inputs, weight, scheme=scheme, window=Window((top, left, below, right))).answer
+    # A single frame with a bias loses the digits that the bias takes.
+    allowed = TOLERANCE[dtype] * (5 if scheme == "kernel-bias" else 1)
+    assert off(answer, conv2d(padded[:, None], weight[None, None])[:, 0]) <= allowed
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("scheme", ["homodyne", "pseudo-negative"])
+@pytest.mark.parametrize("accumulate", ["electronic", "optical"])
+@pytest.mark.parametrize(
+    ("groups", "stride", "dilation"), [(1, (1, 1), (1, 1)), (2, (2, 1), (1, 2)), (6, (3, 2), (2, 2))]
+)
+def test_a_convolution_of_any_geometry(
+    dtype: torch.dtype,
+    scheme: str,
+    accumulate: Accumulate,
+    groups: int,
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+) -> None:
+    inputs = torch.randn(3, 6, 11, 9, generator=seeded(3), dtype=dtype)
+    weight = torch.randn(12, 6 // groups, 3, 2, generator=seeded(4), dtype=dtype)
+    geometry = Geometry(Window((2, 1, 2, 1), stride), dilation, groups)
+    masks = conv_masks(weight, (11, 9), geometry, scheme=scheme, accumulate=accumulate)
+    answer = optical_conv2d(inputs, masks, geometry.window, accumulate=accumulate, signs="pair").answer
+    wanted = conv2d(inputs, weight, stride=stride, padding=(2, 1), dilation=dilation, groups=groups)
+    assert answer.shape == wanted.shape
+    assert off(answer, wanted) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("signs", ["pair", "offset"])
+def test_signed_inputs(scheme: str, signs: Signs) -> None:
+    inputs = torch.randn(2, 1, 9, 8, generator=seeded(5), dtype=torch.float64)
+    weight = torch.randn(4, 3, 3, generator=seeded(6), dtype=torch.float64)
+    answer = simulate_pass(inputs, weight, scheme=scheme, signs=signs, window=Window((1,) * 4)).answer
+    assert off(answer, conv2d(inputs, weight[:, None], padding=1)) <= 1e-12
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_camera_without_noise_changes_nothing(scheme: str) -> None:
+    """Through intensities and back, instead of the short cut that an ideal camera takes."""
+    counted = Conditions(electrons=1e4, shot_noise=False)
+    inputs = torch.rand(2, 9, 8, generator=seeded(7), dtype=torch.float64)
+    weight = torch.randn(3, 3, generator=seeded(8), dtype=torch.float64)
+    answer = simulate_pass(inputs, weight, scheme=scheme, conditions=counted).answer
+    assert off(answer, conv2d(inputs[:, None], weight[None, None])[:, 0]) <= 1e-7
+
+
+def test_all_flips_are_told_apart() -> None:
+    """An asymmetric image under an asymmetric kernel, beside the three wrong flips."""
+    inputs = torch.rand(1, 8, 8, generator=seeded(9), dtype=torch.float64)
+    weight = torch.randn(3, 3, generator=seeded(10), dtype=torch.float64)
+    answer = simulate_pass(inputs, weight).answer[None]
+    errors = [
+        off(answer, conv2d(inputs[None], weight.flip(axes)[None, None])) for axes in ((), (0,), (1,), (0, 1))
+    ]
+    assert errors[0] <= 1e-12
+    assert min(errors[1:]) > 0.1
+
+
+def test_two_forward_transforms_give_the_image_upside_down() -> None:
+    """What lenses do, against the plane model's inverse transform: the same field at -x."""
+    inputs = torch.rand(16, 16, generator=seeded(11), dtype=torch.float64)
+    mask = torch.fft.fft2(torch.randn(16, 16, generator=seeded(12), dtype=torch.float64))
+    seen = torch.fft.fft2(torch.fft.fft2(inputs) * mask) / 256
+    upright = torch.fft.ifft2(torch.fft.fft2(inputs) * mask)
+    assert torch.allclose(seen.flip((0, 1)).roll((1, 1), (0, 1)), upright, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_permuting_the_batch_permutes_the_answer(scheme: str, batch: int) -> None:
+    inputs = torch.rand(batch, 4, 10, 10, generator=seeded(13), dtype=torch.float64)
+    weight = torch.randn(6, 4, 3, 3, generator=seeded(14), dtype=torch.float64)
+    order, channels = torch.randperm(batch, generator=seeded(15)), torch.tensor([2, 0, 3, 1])
+    straight = optical_conv2d(inputs, conv_masks(weight, (10, 10), scheme=scheme)).answer
+    mixed = optical_conv2d(
+        inputs[order][:, channels], conv_masks(weight[:, channels], (10, 10), scheme=scheme)
+    ).answer
+    assert off(mixed, straight[order]) <= 1e-14
+
+
+def test_an_empty_kernel_and_dark_tiles() -> None:
+    for scheme in SCHEMES:
+        noisy = Conditions(electrons=100.0, adc_bits=8)
+        answer = simulate_pass(
+            torch.zeros(2, 5, 5), torch.zeros(3, 3), scheme=scheme, conditions=noisy
+        ).answer
+        assert bool(answer.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"inputs": -torch.ones(4, 4)}, "at least 0, got -1; choose how signs are shown"),
+        ({"scheme": "homodine"}, "did you mean homodyne"),
+        ({"encoding": "phase"}, "expected a known encoding of the mask, got 'phase'"),
+        ({"kernel": torch.ones(5, 5)}, "expected a kernel within the \\(4, 4\\) pixels"),
+    ],
+)
+def test_what_does_not_fit_is_refused(arguments: dict[str, Any], words: str) -> None:
+    given: dict[str, Any] = {"inputs": torch.ones(4, 4), "kernel": torch.ones(3, 3)} | arguments
+    with pytest.raises(UsageError, match=words):
+        simulate_pass(given.pop("inputs"), given.pop("kernel"), **given)
