@@ -24,7 +24,8 @@ Run = Callable[[Feed], Feed]
 Evaluator = Callable[[ir.Model], Run]
 """Makes a graph runnable. Handed in by the harness, since this room knows no engine."""
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "analog"]
+"""What numbers are made of; ``analog`` numbers are light, as precise as the device."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,18 @@ TOLERANCES: dict[str, Tolerance] = {
         "of the zoo and of timm stayed below 3e-6 in ONNX Runtime and OpenVINO, trained weights may amplify "
         "more; a wrong operator is far above",
     ),
+    "fp16": Tolerance(
+        math.inf,
+        40.0,
+        "one rounding to 11 bits is 70 dB below its value; roundings of tens of layers add up, and engines "
+        "round between operators at different places; a wrong operator or an overflow is far below 40 dB",
+    ),
+    "analog": Tolerance(
+        math.inf,
+        0.0,
+        "the noise of light and cameras depends on the device, so this floor only catches answers with more "
+        "noise than signal; the lowering itself is proven with ideal optics, accuracy decides the rest",
+    ),
     "int8-engine": Tolerance(
         math.inf,
         10.0,

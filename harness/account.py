@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from ..export.artifact import Exported
 from ..runtimes.device import Device
+from ..runtimes.exhibit import Exhibit
 from ..runtimes.runtime import Runtime
 from .examine import Findings
 from .host import tools
@@ -13,6 +14,7 @@ from .latency import summarise
 from .materials import Materials
 from .origin import Origin
 from .result import Report
+from .subject import Subject
 
 LIBRARIES = ("fourfold", "torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy")
 
@@ -24,13 +26,14 @@ def account(
     findings: Findings,
     device: Device,
     runtime: Runtime,
+    subject: Subject,
+    exhibits: tuple[Exhibit, ...],
     *,
     command: str,
     seed: int,
 ) -> Report:
     """Gather what is known about a bundle; sizes are filled in when its files are written."""
     calibration = materials.calibration
-    emulated = f"Checked on this host in the device's stead: {why}" if (why := device.elsewhere()) else None
     return Report(
         model=exported.name,
         device=device.name,
@@ -54,5 +57,6 @@ def account(
         latency_note=findings.latency_note,
         executed=findings.executed,
         verdicts=findings.verdicts,
-        warnings=tuple(w for w in (*origin.warnings, *materials.warnings, emulated) if w),
+        warnings=tuple(w for w in (*origin.warnings, *materials.warnings, subject.warning) if w),
+        exhibits=exhibits,
     )

@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import VerdictError
+from ..errors import UnavailableError, VerdictError
 from .document import encode
 
 if TYPE_CHECKING:
@@ -85,9 +85,10 @@ def bundle(made: Bundle) -> Answer:
 def verification(found: Verification) -> Answer:
     """Answer with what a bundle said about itself."""
     lines = [f"{found.title}", *_verdicts(found.verdicts)]
-    if found.emulated:
-        lines.append(f"checked on this host in the device's stead: {found.emulated}")
-    return Answer("\n".join(lines), {"ok": found.ok, "verification": encode(found)}, _gate(found.ok))
+    if found.warning:
+        lines.append(f"warning: {found.warning}")
+    code = _gate(found.ok) if found.ran or not found.ok else UnavailableError.exit_code
+    return Answer("\n".join(lines), {"ok": found.ok, "verification": encode(found)}, code)
 
 
 def timings(timed: Iterable[Timed]) -> Answer:

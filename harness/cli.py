@@ -105,7 +105,11 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
 @_verb(
     click.argument("model"),
     click.option("--device", required=True, help="A row of devices.yaml; see `fourfold devices`."),
-    click.option("--precision", type=click.Choice(["fp32", "int8"]), default="fp32", show_default=True),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "fp16", "int8", "analog"]),
+        help="What numbers are made of; default: the first that the device's engine takes.",
+    ),
     click.option("--data", type=_PATH, help="Calibration samples: a folder or zip of images, or an npz."),
     click.option("--eval-data", type=_PATH, help="Labelled samples to score on: folder, zip or npz."),
     click.option(

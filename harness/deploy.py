@@ -18,7 +18,7 @@ from ..models.sources import resolve
 from ..models.spec import Preprocess
 from ..runtimes.device import Device, get_device
 from ..runtimes.engines import runtime_for
-from ..runtimes.runtime import Runtime
+from ..runtimes.runtime import Describes, Runtime
 from .account import account
 from .bundle import COMPILED, Bundle
 from .console import Narrator, Silent
@@ -26,7 +26,8 @@ from .examine import Budget, examine
 from .materials import gather
 from .new_bundle import check_free, new_bundle
 from .origin import declared_inputs, trace
-from .steps import quantized, rewritten
+from .steps import in_precision, rewritten
+from .subject import subject_of
 from .write_bundle import write_bundle
 
 
@@ -34,7 +35,7 @@ def deploy(
     model: str,
     device: str,
     *,
-    precision: Precision = "fp32",
+    precision: Precision | None = None,
     out: Path = Path("out"),
     data: Path | None = None,
     eval_data: Path | None = None,
@@ -55,7 +56,7 @@ def deploy(
     Args:
         model: A zoo name, ``pkg.module:factory``, ``timm/NAME``, or the path of a ``.onnx`` file.
         device: A row of devices.yaml.
-        precision: ``fp32`` or ``int8``.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``analog``. Default: the first that the engine takes.
         out: Folder that receives the bundle ``MODEL@DEVICE-PRECISION``.
         data: Calibration samples: a folder or zip of images, or an npz. Default: the model's shipped data.
         eval_data: Labelled samples to score on. Default: the model's shipped data.
@@ -83,7 +84,7 @@ def deploy(
     """
     say = narrator or Silent()
     target = get_device(device, devices)
-    runtime = engine_for(target, precision)
+    runtime, precision = engine_for(target, precision)
     source = resolve(model, input_shape=input_shape, preprocess=preprocess)
     title = f"{source.name}@{target.name}-{precision}"
     final = check_free(out, title, overwrite=overwrite)
@@ -100,13 +101,13 @@ def deploy(
     with new_bundle(out, title, overwrite=overwrite) as folder:
         origin = trace(source, runtime, weights=weights, seed=seed, narrator=say)
         exported = rewritten(origin, runtime, materials, seed=seed, narrator=say)
-        if precision == "int8":
-            exported = quantized(exported, materials, runtime, target, narrator=say)
+        exported = in_precision(exported, precision, materials, runtime, target, narrator=say)
         with say.stage(f"compiling with {runtime.name}"):
             (folder / COMPILED).mkdir()
             compiled = runtime.compile(exported, target, folder / COMPILED)
+        subject = subject_of(runtime, target, compiled, lambda: exported.model)
         findings = examine(
-            lambda: runtime.open(compiled, target),
+            subject,
             exported,
             origin=origin,
             materials=materials,
@@ -115,7 +116,10 @@ def deploy(
             seed=seed,
             narrator=say,
         )
-        report = account(exported, origin, materials, findings, target, runtime, command=command, seed=seed)
+        shown = runtime.describe(compiled, target) if isinstance(runtime, Describes) else ()
+        report = account(
+            exported, origin, materials, findings, target, runtime, subject, shown, command=command, seed=seed
+        )
         write_bundle(
             folder,
             exported,
@@ -129,14 +133,15 @@ def deploy(
     return Bundle.load(final)
 
 
-def engine_for(device: Device, precision: Precision) -> Runtime:
-    """Find the engine of a device, ready to compile in this precision.
+def engine_for(device: Device, precision: Precision | None) -> tuple[Runtime, Precision]:
+    """Find the engine of a device, ready to compile in this precision, or in its first one.
 
     Raises:
         UnavailableError: If the engine is not built, or something it needs is missing here.
         UsageError: If the engine does not take the precision.
     """
     runtime = runtime_for(device)
+    precision = precision or runtime.capabilities.precisions[0]
     if precision not in runtime.capabilities.precisions:
         raise UsageError(
             f"expected a precision that {runtime.name} takes ({', '.join(runtime.capabilities.precisions)}), "
@@ -144,4 +149,4 @@ def engine_for(device: Device, precision: Precision) -> Runtime:
         )
     if reason := runtime.missing(device):
         raise UnavailableError(f"{device.name}: {reason}")
-    return runtime
+    return runtime, precision

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,12 +20,10 @@ from .latency import Call, Plan, measure_openings
 from .materials import Materials
 from .origin import Origin
 from .result import Accuracy, Latency, Verdict
+from .subject import Open, Subject
 
 GOLDEN_SAMPLES = 4
 SCORING_BATCH = 32
-
-Open = Callable[[], Session]
-"""Opens an artifact anew on its device."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Findings:
 
 
 def examine(
-    open_session: Open,
+    subject: Subject,
     exported: Exported,
     *,
     origin: Origin,
@@ -65,7 +63,7 @@ def examine(
     """Check, score and time one artifact.
 
     Args:
-        open_session: Opens the artifact on the device (or on this host in its stead).
+        subject: The artifact, as this machine can look at it.
         exported: The graph it was compiled from; its golden answers are the source model's.
         origin: The source model.
         materials: Samples to score on.
@@ -74,23 +72,23 @@ def examine(
         seed: Of the fresh inputs.
         narrator: Is told of every stage.
     """
-    with open_session() as session:
-        with narrator.stage("checking the compiled network"):
-            checked = _fresh(session, exported, origin, seed) + against_golden(
-                session.run, exported.model, exported.golden, exported.precision
+    with subject.open() as session:
+        with narrator.stage(f"checking the {subject.name if not subject.ran else 'compiled network'}"):
+            checked = _fresh(session, subject.name, exported, origin, seed) + against_golden(
+                session.run, exported.model, exported.golden, exported.precision, name=subject.name
             )
         accuracy = None
         if materials.evaluation is not None:
             with narrator.stage(f"scoring {materials.evaluation.count} samples"):
                 accuracy = _score(session.run, origin, materials.evaluation, exported)
         executed = session.executed()
-    latency, latency_note = None, device.elsewhere() or ""
+    latency, latency_note = None, subject.not_timed
     if not latency_note:
         with narrator.stage("timing"):
-            latency = time_openings(open_session, exported.golden.inputs, device, seconds=budget.seconds)
+            latency = time_openings(subject.open, exported.golden.inputs, device, seconds=budget.seconds)
     verdicts = (
         parity_verdict(checked),
-        executed_verdict(executed, exported.precision),
+        *([executed_verdict(executed, exported.precision)] if subject.ran else []),
         *([] if accuracy is None else [accuracy_gate(accuracy, max_drop=budget.max_drop)]),
     )
     return Findings(checked, accuracy, materials.note, latency, latency_note, executed, verdicts)
@@ -110,23 +108,25 @@ def fixed_batch(exported: Exported) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _fresh(session: Session, exported: Exported, origin: Origin, seed: int) -> tuple[Parity, ...]:
-    """Compare with the source on inputs nobody has seen; int8 is compared on real samples only."""
-    if exported.precision == "int8":
+def _fresh(session: Session, name: str, exported: Exported, origin: Origin, seed: int) -> tuple[Parity, ...]:
+    """Compare with the source on inputs nobody has seen; int8 and light are compared on real samples only."""
+    if exported.precision in ("int8", "analog"):
         return ()
     fixed = fixed_batch(exported)
     return check(
-        "fp32",
+        exported.precision,
         origin.reference,
         session.run,
         exported.inputs,
-        names=(origin.reference_name, "compiled"),
+        names=(origin.reference_name, name),
         batches=(fixed,) if fixed else (1, 3),
         seed=seed,
     )
 
 
-def against_golden(run: Run, model: ir.Model, golden: Golden, precision: Precision) -> tuple[Parity, ...]:
+def against_golden(
+    run: Run, model: ir.Model, golden: Golden, precision: Precision, *, name: str = "compiled"
+) -> tuple[Parity, ...]:
     """Compare an artifact with the golden answers; needs neither torch nor the source model.
 
     An int8 artifact is compared with its own graph in the reference evaluator (did the engine run what was
@@ -135,12 +135,12 @@ def against_golden(run: Run, model: ir.Model, golden: Golden, precision: Precisi
     """
     answers = run(golden.inputs)
     batch = next(iter(golden.inputs.values())).shape[0]
-    float_names = ("float model", "compiled")
-    if precision == "fp32":
-        return (parity("fp32", golden.outputs, answers, names=float_names, batch=batch),)
+    float_names = ("float model", name)
+    if precision != "int8":
+        return (parity(precision, golden.outputs, answers, names=float_names, batch=batch),)
     written = evaluate(model)(golden.inputs)
     return (
-        parity("int8-engine", written, answers, names=("int8 graph", "compiled"), batch=batch),
+        parity("int8-engine", written, answers, names=("int8 graph", name), batch=batch),
         parity("int8", golden.outputs, answers, names=float_names, batch=batch),
         parity("int8", golden.outputs, written, names=("float model", "int8 graph"), batch=batch),
     )
@@ -187,10 +187,12 @@ def parity_verdict(checked: tuple[Parity, ...]) -> Verdict:
             f"{p.candidate} differs from {p.reference} in {p.worst!r}: relative error {p.relative:.2g}, "
             f"{p.sqnr_db:.1f} dB ({p.kind}, batch {p.batch})",
         )
-    losses = {p.candidate: p for p in checked if p.kind == "int8"}
-    if len(losses) == 2 and excess_loss(losses["int8 graph"], losses["compiled"]) > 0:
-        graph, engine = (losses[name].sqnr_db for name in ("int8 graph", "compiled"))
-        sentence = f"the engine is {engine:.1f} dB from float, its graph {graph:.1f} dB: something else ran"
+    losses = [p for p in checked if p.kind == "int8"]
+    if len(losses) == 2 and excess_loss(graph := losses[1], engine := losses[0]) > 0:
+        sentence = (
+            f"the engine is {engine.sqnr_db:.1f} dB from float, its graph {graph.sqnr_db:.1f} dB: "
+            "something else ran"
+        )
         return Verdict("parity", False, sentence)
     worst = min(checked, key=lambda p: p.sqnr_db)
     return Verdict("parity", True, f"equal within the table; lowest is {worst.sqnr_db:.1f} dB ({worst.kind})")
@@ -202,9 +204,8 @@ def executed_verdict(executed: tuple[Executed, ...], precision: Precision) -> Ve
     for part in executed:
         shares[part.precision] = shares.get(part.precision, 0.0) + part.share
     what = ", ".join(f"{share:.0%} {name}" for name, share in sorted(shares.items()))
-    allowed = {"fp32"} if precision == "fp32" else {"fp32", "int8"}
-    if strange := set(shares) - allowed:
+    if strange := set(shares) - {"fp32", precision}:
         return Verdict("executed", False, f"asked for {precision}, but {min(strange)} ran as well: {what}")
-    if precision == "int8" and "int8" not in shares:
-        return Verdict("executed", False, f"asked for int8, but no integer kernel ran: {what}")
+    if precision not in shares:
+        return Verdict("executed", False, f"asked for {precision}, but none of it ran: {what}")
     return Verdict("executed", True, f"ran as asked: {what} of the nodes")

@@ -75,10 +75,13 @@ def availability(device: Device) -> str:
     """Say in a few words what can be done for a device on this host."""
     if device.runtime in PLANNED:
         return f"{PLANNED[device.runtime]} is not built yet"
-    if missing := runtime_for(device).missing(device):
+    runtime = runtime_for(device)
+    if missing := runtime.missing(device):
         return missing
-    elsewhere = device.elsewhere()
-    return f"builds and checks, no timing: {elsewhere}" if elsewhere else "ready"
+    if reason := runtime.cannot_run(device):
+        return f"builds, does not run: {reason}"
+    reason = runtime.emulated(device) or device.elsewhere()
+    return f"builds and checks, no timing: {reason}" if reason else "ready"
 
 
 def doctor(extra: Path | None = None) -> Diagnosis:

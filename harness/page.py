@@ -132,6 +132,7 @@ def _template() -> jinja2.Template:
         tolerance_reason=wording.reason,
         equality=wording.equality,
         moment=wording.moment,
+        data_uri=wording.data_uri,
         size=size_text,
     )
     return environment.get_template("report.html.j2")

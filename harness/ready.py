@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx_ir as ir
+
 from ..errors import UnavailableError
 from ..runtimes.engines import runtime_for
-from ..runtimes.runtime import Runtime, Session
+from ..runtimes.runtime import Runtime, Session, stand_in
 from .bundle import Bundle
+from .subject import Subject, subject_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Ready:
         """
         return self.runtime.open(self.bundle.compiled, self.bundle.device)
 
+    def subject(self) -> Subject:
+        """Give what this machine can check of the bundle."""
+        b = self.bundle
+        return subject_of(self.runtime, b.device, b.compiled, lambda: ir.load(b.model))
+
 
 def ready(path: Path, *, on_device: bool) -> Ready:
     """Load a bundle, check its files, and find its engine.
@@ -42,6 +50,6 @@ def ready(path: Path, *, on_device: bool) -> Ready:
     runtime = runtime_for(bundle.device)
     if reason := runtime.missing(bundle.device):
         raise UnavailableError(f"{bundle.title}: {reason}")
-    if on_device and (reason := bundle.device.elsewhere()):
+    if on_device and (reason := stand_in(runtime, bundle.device)):
         raise UnavailableError(f"{bundle.title}: {reason}")
     return Ready(bundle, runtime)

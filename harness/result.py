@@ -9,6 +9,7 @@ from ..calibration.ranges import DataSource
 from ..export.artifact import Array, Step
 from ..export.parity import Parity
 from ..models.spec import TensorSpec
+from ..runtimes.exhibit import Exhibit
 from ..runtimes.runtime import Executed
 
 SCHEMA = 1
@@ -158,6 +159,8 @@ class Report:
     verdicts: tuple[Verdict, ...]
     warnings: tuple[str, ...] = field(default=())
     """Shown on top of the page: a synthetic calibration, an emulated check, random weights."""
+    exhibits: tuple[Exhibit, ...] = field(default=())
+    """What the engine shows of its work."""
     schema: int = SCHEMA
 
     @property

@@ -1,4 +1,4 @@
-"""The two steps of the walk that change the graph: rewriting, and quantizing on real samples."""
+"""The two steps of the walk that change the graph: rewriting it, and writing a precision into it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from ..calibration.collect import collect
 from ..calibration.qdq import quantize
-from ..export.artifact import Exported
+from ..export.artifact import Exported, Precision
 from ..export.passes import COMMON, rewrite
+from ..export.precision import to_fp16
 from ..runtimes.device import Device
 from ..runtimes.reference import evaluate
 from ..runtimes.runtime import Runtime
@@ -31,15 +32,33 @@ def rewritten(
     return replace(exported, golden=golden_samples(exported, samples, origin.reference))
 
 
-def quantized(
-    exported: Exported, materials: Materials, runtime: Runtime, device: Device, *, narrator: Narrator
+def in_precision(
+    exported: Exported,
+    precision: Precision,
+    materials: Materials,
+    runtime: Runtime,
+    device: Device,
+    *,
+    narrator: Narrator,
 ) -> Exported:
-    """See the calibration samples once, then write Q/DQ in the engine's style.
+    """Write a precision into a float32 graph; light has no form in a graph, only on the device.
 
     Raises:
-        UsageError: If the samples do not fit the network.
-        VerdictError: If the quantized graph no longer resembles the float one.
+        UsageError: If the calibration samples do not fit the network.
+        VerdictError: If the graph in that precision no longer resembles the float one.
     """
+    if precision == "int8":
+        return _quantized(exported, materials, runtime, device, narrator=narrator)
+    if precision == "fp16":
+        with narrator.stage("writing float16 into the graph"):
+            return to_fp16(exported, evaluate=evaluate)
+    return replace(exported, precision=precision)
+
+
+def _quantized(
+    exported: Exported, materials: Materials, runtime: Runtime, device: Device, *, narrator: Narrator
+) -> Exported:
+    """See the calibration samples once, then write Q/DQ in the engine's style."""
     samples, style = materials.calibration, runtime.capabilities.style_for(device)
     assert samples is not None, "int8 always has calibration samples"
     assert style is not None, "an engine that takes int8 has a style"

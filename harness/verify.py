@@ -23,8 +23,10 @@ class Verification:
     parity: tuple[Parity, ...]
     executed: tuple[Executed, ...]
     verdicts: tuple[Verdict, ...]
-    emulated: str | None
-    """Why another machine stood in for the device; None on the device itself."""
+    warning: str
+    """What this check does not prove; empty on the device itself."""
+    ran: bool
+    """False when this machine could check the graph only, and not open the compiled file."""
 
     @property
     def ok(self) -> bool:
@@ -46,14 +48,12 @@ def verify(bundle: Path, *, narrator: Narrator | None = None) -> Verification:
     """
     say = narrator or Silent()
     made = ready(bundle, on_device=False)
-    b = made.bundle
-    with say.stage(f"verifying {b.title}"), made.open() as session:
-        checked = against_golden(session.run, ir.load(b.model), b.golden, b.precision)
+    b, subject = made.bundle, made.subject()
+    with say.stage(f"verifying {b.title}"), subject.open() as session:
+        checked = against_golden(session.run, ir.load(b.model), b.golden, b.precision, name=subject.name)
         executed = session.executed()
-        return Verification(
-            b.title,
-            checked,
-            executed,
-            (parity_verdict(checked), executed_verdict(executed, b.precision)),
-            b.device.elsewhere(),
-        )
+    verdicts = (
+        parity_verdict(checked),
+        *([executed_verdict(executed, b.precision)] if subject.ran else []),
+    )
+    return Verification(b.title, checked, executed, verdicts, subject.warning, subject.ran)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -83,3 +84,8 @@ def equality(checked: Sequence[Parity]) -> str:
     batches = ", ".join(str(b) for b in dict.fromkeys(p.batch for p in checked))
     said = "equal" if worst.ok else "differs"
     return f"{said}: relative {digits(worst.relative, 2)}, {digits(worst.sqnr_db)} dB (batch {batches})"
+
+
+def data_uri(svg: str) -> str:
+    """Write a picture so that a page holds it; as an image, nothing in it is ever executed."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -40,6 +40,14 @@ class Device:
     threads: int = 1
     """Threads used for every timing."""
     notes: str = ""
+    compute: str = ""
+    """Compute capability of an NVIDIA GPU: ``SM89``."""
+    batches: tuple[int, ...] = ()
+    """Smallest, usual and largest batch, for engines that plan for a range of them."""
+    target: str = ""
+    """Oldest system that a Core ML package runs on: ``iOS17``."""
+    preset: str = ""
+    """Optical hardware: a name of the presets of ``runtimes/optical4f``."""
 
     def elsewhere(self) -> str | None:
         """Say why this machine is not the device, or None when it may be.
@@ -145,26 +153,26 @@ def _device(row: object, number: int, source: str) -> Device:
     return device
 
 
-def _typed(row: Mapping[object, object], where: str) -> dict[str, str | int]:
+def _typed(row: Mapping[object, object], where: str) -> dict[str, object]:
     """Check keys and types of one row."""
     known = {field.name: field for field in fields(Device)}
     for key in row:
         if key not in known:
             message = f"{where}: {unknown_name('key', str(key), known)}"
             raise UsageError(message)
-    values: dict[str, str | int] = {}
+    values: dict[str, object] = {}
     for name, field in known.items():
         if name not in row:
             if field.default is MISSING:
                 message = f"{where}: expected the key {name!r}, got none; add it"
                 raise UsageError(message)
             continue
-        value, wanted = row[name], int if name == "threads" else str
+        value, wanted = row[name], _KINDS.get(name, str)
         # bool is an int in Python; the type must be the very one.
         if type(value) is not wanted:
             message = f"{where}: expected {name} to be {_WORDS[wanted]}, got {_kind(value)}; {_HINTS[wanted]}"
             raise UsageError(message)
-        values[name] = value
+        values[name] = tuple(cast("list[object]", value)) if wanted is list else value
     return values
 
 
@@ -179,6 +187,15 @@ def _check(device: Device, where: str) -> None:
     if device.threads < 1:
         message = f"{where}: expected threads of at least 1, got {device.threads}; give a count of cores"
         raise UsageError(message)
+    sizes = device.batches
+    if sizes and not (
+        len(sizes) == 3 and all(type(n) is int for n in sizes) and 1 <= sizes[0] <= sizes[1] <= sizes[2]
+    ):
+        message = (
+            f"{where}: expected batches to be the smallest, usual and largest size, got {list(sizes)}; "
+            "write for example [1, 4, 8]"
+        )
+        raise UsageError(message)
     choices = (
         ("arch", device.arch, ARCHS),
         ("os", device.os, SYSTEMS),
@@ -190,8 +207,15 @@ def _check(device: Device, where: str) -> None:
             raise UsageError(message)
 
 
-_WORDS: dict[type, str] = {str: "text", int: "a whole number"}
-_HINTS: dict[type, str] = {str: "put it in quotes", int: "write digits only"}
+_KINDS: dict[str, type] = {"threads": int, "batches": list}
+"""Keys whose value is no text."""
+
+_WORDS: dict[type, str] = {str: "text", int: "a whole number", list: "a list"}
+_HINTS: dict[type, str] = {
+    str: "put it in quotes",
+    int: "write digits only",
+    list: "write it in square brackets",
+}
 
 
 def _kind(value: object) -> str:

@@ -44,6 +44,14 @@ class NullRuntime:
         """See ``Runtime.missing``: never anything."""
         return None
 
+    def cannot_run(self, device: Device) -> str | None:
+        """See ``Runtime.cannot_run``: it runs everywhere."""
+        return None
+
+    def emulated(self, device: Device) -> str | None:
+        """See ``Runtime.emulated``: it is its own device."""
+        return None
+
     def compile(self, exported: Exported, device: Device, out: Path) -> Path:
         """See ``Runtime.compile``."""
         path = out / "golden.safetensors"

@@ -72,6 +72,14 @@ class OrtRuntime:
             return f"ONNX Runtime does not import here ({reason(error)}); pip install onnxruntime"
         return None
 
+    def cannot_run(self, device: Device) -> str | None:
+        """See ``Runtime.cannot_run``: what can be built here runs here."""
+        return None
+
+    def emulated(self, device: Device) -> str | None:
+        """See ``Runtime.emulated``: the engine is the device's own."""
+        return None
+
     def compile(self, exported: Exported, device: Device, out: Path) -> Path:
         """See ``Runtime.compile``: prove that a session takes the graph, and write it."""
         data = _serialize(exported)

@@ -84,6 +84,14 @@ class OvRuntime:
             f"OpenVINO finds no {device.unit} here, only {', '.join(units)}; check the {device.unit} driver"
         )
 
+    def cannot_run(self, device: Device) -> str | None:
+        """See ``Runtime.cannot_run``: what can be built here runs here."""
+        return None
+
+    def emulated(self, device: Device) -> str | None:
+        """See ``Runtime.emulated``: the engine is the device's own."""
+        return None
+
     def compile(self, exported: Exported, device: Device, out: Path) -> Path:
         """See ``Runtime.compile``: prove that the unit takes the graph, and write the IR."""
         try:

@@ -6,13 +6,15 @@ It answers "what does this graph say", independently of what an engine makes of 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import onnx_ir as ir
 
 from ..errors import BuildError
 from ..export.artifact import Feed, Run
+from .runtime import Executed
 from .sessions import reason
 
 
@@ -45,6 +47,32 @@ def evaluate(model: ir.Model) -> Run:
         return {key: np.asarray(answer) for key, answer in zip(names, answers, strict=True)}
 
     return run
+
+
+class GraphSession:
+    """A graph in the reference evaluator, in place of a compiled file that this machine cannot open."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._run = evaluate(model)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is held."""
+
+    def run(self, feed: Feed) -> Feed:
+        """See ``Session.run``."""
+        return self._run(feed)
+
+    def executed(self) -> tuple[Executed, ...]:
+        """See ``Session.executed``: the device ran nothing."""
+        return ()
 
 
 def _session(data: bytes) -> Any:

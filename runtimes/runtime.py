@@ -11,6 +11,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 from ..calibration.scheme import QdqStyle
 from ..export.artifact import Exported, Feed, Precision
 from .device import Device
+from .exhibit import Exhibit
 
 Support = Literal["yes", "no", "partly"]
 
@@ -50,7 +51,7 @@ class Executed:
 
     provider: str
     precision: str
-    """``fp32``, ``fp16``, ``bf16``, ``fp64``, ``int8``; ``none`` when nothing is computed."""
+    """``fp32``, ``fp16``, ``bf16``, ``fp64``, ``int8``, ``analog``; ``none`` when nothing is computed."""
     nodes: int
     share: float
     """Of all nodes that compute, 0..1."""
@@ -103,6 +104,17 @@ class Runtime(Protocol):
         """Say what is missing here to compile for ``device``, or None."""
         ...
 
+    def cannot_run(self, device: Device) -> str | None:
+        """Say why this machine can build for ``device`` but not open what was built, or None."""
+        ...
+
+    def emulated(self, device: Device) -> str | None:
+        """Say what stands in for ``device`` when this machine opens a compiled file.
+
+        None where the device's own engine opens it; another machine with the same engine is `elsewhere`.
+        """
+        ...
+
     def compile(self, exported: Exported, device: Device, out: Path) -> Path:
         """Compile into the existing folder ``out`` and return the compiled file.
 
@@ -118,3 +130,21 @@ class Runtime(Protocol):
             RunError: If the device refuses the file.
         """
         ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """An engine that can show what it made of a network."""
+
+    def describe(self, compiled: Path, device: Device) -> tuple[Exhibit, ...]:
+        """Read back what ``compile`` left beside the compiled file, as tables for the report.
+
+        Raises:
+            RunError: If it cannot be read.
+        """
+        ...
+
+
+def stand_in(runtime: Runtime, device: Device) -> str | None:
+    """Say why a figure taken on this machine is not the device's, or None on the device itself."""
+    return runtime.cannot_run(device) or runtime.emulated(device) or device.elsewhere()

@@ -85,7 +85,7 @@ def test_the_page_loads_nothing_and_runs_nothing(family):
     assert style is not None
     assert "url(" not in style[1]
     assert "@import" not in style[1]
-    assert ("meta", "default-src 'none'; style-src 'unsafe-inline'") in [
+    assert ("meta", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in [
         (t, a.get("content")) for t, a in outline.tags if a.get("http-equiv")
     ]
 
