@@ -165,7 +165,8 @@ class Residual(Pair):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) to the same shape."""
-        return super().forward(input) + input
+        first, second = self
+        return second(first(input)) + input
 
     def fused(self) -> Pair:
         """Fold both."""
