@@ -75,6 +75,16 @@ def model_names() -> tuple[str, ...]:
     return tuple(sorted(_known()))
 
 
+def family_of(name: str) -> str:
+    """Name the module that registers a model, without its package.
+
+    Raises:
+        UsageError: As `get_spec`.
+    """
+    get_spec(name)
+    return _known()[name].__module__.rpartition(".")[2]
+
+
 def _known() -> dict[str, Builder]:
     _import_families()
     return _builders

@@ -50,6 +50,8 @@ def selective_scan(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Te
     Returns:
         (L, P, I); a skip of the input is the caller's.
     """
+    if u.is_meta:  # no values, so no steps
+        return torch.empty_like(u)
     u, dt = (t.unsqueeze(-2).contiguous() for t in (u, dt))  # (L, P, 1, I)
     b, c = (t.unsqueeze(-1).contiguous() for t in (b, c))  # (L, P, N, 1)
     if torch.compiler.is_exporting():

@@ -35,6 +35,11 @@ def test_every_name_leads_to_the_spec_of_that_name() -> None:
         assert all(s.shape[0] == "batch" for s in spec.inputs)
 
 
+def test_every_model_belongs_to_the_file_that_registers_it() -> None:
+    assert registry.family_of("smt_t") == "smt"
+    assert {registry.family_of(name) for name in model_names()} == set(registry.FAMILIES)
+
+
 def test_unknown_name_suggests_near_ones() -> None:
     with pytest.raises(UsageError, match=r"smt_nan0.*did you mean smt_nano"):
         get_spec("smt_nan0")

@@ -92,6 +92,15 @@ def test_a_step_of_zero_keeps_the_state_and_a_long_one_forgets_it() -> None:
     assert not answer[2:].any()
 
 
+def test_shapes_alone_give_a_shape() -> None:
+    with torch.device("meta"):
+        arguments = [torch.empty(9, 2, 3), torch.empty(9, 2, 3), torch.empty(4, 3)]
+        gates = [torch.empty(9, 2, 4)] * 2
+    answer = selective_scan(*arguments, *gates)
+    assert answer.is_meta
+    assert answer.shape == (9, 2, 3)
+
+
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 4e-7), (torch.float64, 1e-15)])
 def test_softplus_keeps_every_digit(dtype: torch.dtype, error: float) -> None:
     x = torch.linspace(-80, 80, 40_001, dtype=dtype)
