@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,13 +17,12 @@ import click
 from .. import __version__
 from ..errors import FourfoldError
 from .console import Console
+from .verbs import BUNDLES, DEVICES, OVERWRITE, PATH, SEED, seconds_option, verb
 
 if TYPE_CHECKING:
     from .answers import Answer
 
 INTERRUPTED = 130
-
-Decorate = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,45 +36,7 @@ def cli() -> None:
     """
 
 
-_PATH = click.Path(path_type=Path)
-_BUNDLES = click.argument("bundles", nargs=-1, required=True, type=_PATH)
-_DEVICES = click.option("--devices", type=_PATH, help="YAML rows laid over the shipped devices.")
-_SEED = click.option("--seed", default=0, show_default=True, help="Of everything drawn at random.")
-_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace what exists.")
-_OUTPUT: tuple[Decorate, ...] = (
-    click.option("--json", "as_json", is_flag=True, help="One document on stdout; logs stay on stderr."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and the answer."),
-    click.option("-v", "--verbose", is_flag=True, help="Show where an unexpected error happened."),
-)
-
-
-def _seconds(default: float) -> Decorate:
-    return click.option(
-        "--seconds",
-        type=click.FloatRange(min=0.1),
-        default=default,
-        show_default=True,
-        help="Least duration of a timing.",
-    )
-
-
-def _verb(*parameters: Decorate) -> Callable[[Callable[..., Answer]], None]:
-    """Register a function as the verb of its name, with these parameters and the common ones."""
-
-    def register(function: Callable[..., Answer]) -> None:
-        def run(*, as_json: bool, quiet: bool, verbose: bool, **options: Any) -> None:
-            answer = function(Console(quiet=quiet), **options)
-            click.echo(answer.json() if as_json else answer.text)
-            raise SystemExit(answer.exit_code)
-
-        for decorate in reversed((*parameters, *_OUTPUT)):
-            run = decorate(run)
-        cli.command(function.__name__, help=function.__doc__)(run)
-
-    return register
-
-
-@_verb()
+@verb(cli)
 def models(console: Console) -> Answer:
     """List the zoo: parameters, inputs, weights, paper, how each was checked."""
     from . import answers
@@ -84,7 +45,7 @@ def models(console: Console) -> Answer:
     return answers.table(models())
 
 
-@_verb(_DEVICES)
+@verb(cli, DEVICES)
 def devices(console: Console, *, devices: Path | None) -> Answer:
     """List the devices, and what is missing here for each."""
     from . import answers
@@ -93,7 +54,7 @@ def devices(console: Console, *, devices: Path | None) -> Answer:
     return answers.table(rows(devices))
 
 
-@_verb(_DEVICES)
+@verb(cli, DEVICES)
 def doctor(console: Console, *, devices: Path | None) -> Answer:
     """Show this host, the installed engines, what each can do, and what is missing."""
     from . import answers
@@ -102,7 +63,8 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
     return answers.doctor(doctor(devices))
 
 
-@_verb(
+@verb(
+    cli,
     click.argument("model"),
     click.option("--device", required=True, help="A row of devices.yaml; see `fourfold devices`."),
     click.option(
@@ -110,22 +72,22 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
         type=click.Choice(["fp32", "fp16", "int8", "analog"]),
         help="What numbers are made of; default: the first that the device's engine takes.",
     ),
-    click.option("--data", type=_PATH, help="Calibration samples: a folder or zip of images, or an npz."),
-    click.option("--eval-data", type=_PATH, help="Labelled samples to score on: folder, zip or npz."),
+    click.option("--data", type=PATH, help="Calibration samples: a folder or zip of images, or an npz."),
+    click.option("--eval-data", type=PATH, help="Labelled samples to score on: folder, zip or npz."),
     click.option(
         "--synthetic-calibration",
         is_flag=True,
         help="Calibrate on seeded noise; every report is marked.",
     ),
     click.option("--observer", help="How ranges are taken from calibration data; default minmax."),
-    click.option("--weights", type=_PATH, help="Trained weights: .safetensors or a torch checkpoint."),
+    click.option("--weights", type=PATH, help="Trained weights: .safetensors or a torch checkpoint."),
     click.option("--input-shape", help="C,H,W of a factory's or an ONNX file's input, without the batch."),
     click.option("--mean", help="Per channel, of pixels scaled to 0..1; default 0."),
     click.option("--std", help="Per channel, of pixels scaled to 0..1; default 1."),
     click.option(
         "--resize", type=click.Choice(["exact", "stretch", "crop"]), help="How a picture is fitted."
     ),
-    click.option("-o", "--out", type=_PATH, default=Path("out"), show_default=True, help="For the bundle."),
+    click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="For the bundle."),
     click.option(
         "--max-drop",
         type=click.FloatRange(min=0),
@@ -133,10 +95,10 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
         show_default=True,
         help="Accuracy in points that may be lost.",
     ),
-    _seconds(4.0),
-    _DEVICES,
-    _SEED,
-    _OVERWRITE,
+    seconds_option(4.0),
+    DEVICES,
+    SEED,
+    OVERWRITE,
 )
 def export(
     console: Console,
@@ -176,7 +138,7 @@ def export(
     return answers.bundle(bundle)
 
 
-@_verb(click.argument("bundle", type=_PATH))
+@verb(cli, click.argument("bundle", type=PATH))
 def verify(console: Console, *, bundle: Path) -> Answer:
     """Check a bundle's hashes and golden answers, without torch and without the source model."""
     from . import answers
@@ -185,7 +147,13 @@ def verify(console: Console, *, bundle: Path) -> Answer:
     return answers.verification(verify(bundle, narrator=console))
 
 
-@_verb(_BUNDLES, _seconds(4.0), click.option("--save", is_flag=True, help="Write it into the bundle."), _SEED)
+@verb(
+    cli,
+    BUNDLES,
+    seconds_option(4.0),
+    click.option("--save", is_flag=True, help="Write it into the bundle."),
+    SEED,
+)
 def bench(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Answer:
     """Time bundles on their device, each by itself; rank them with compare."""
     from . import answers
@@ -194,9 +162,10 @@ def bench(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Ans
     return answers.timings(bench(bundles, narrator=console, **options))
 
 
-@_verb(
-    _BUNDLES,
-    _seconds(6.0),
+@verb(
+    cli,
+    BUNDLES,
+    seconds_option(6.0),
     click.option(
         "--margin",
         type=click.FloatRange(min=0, max=1),
@@ -204,7 +173,7 @@ def bench(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Ans
         show_default=True,
         help="Relative difference that counts as none.",
     ),
-    _SEED,
+    SEED,
 )
 def compare(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Answer:
     """Compare bundles with the first one: interleaved, paired, with intervals and a verdict."""
@@ -214,12 +183,13 @@ def compare(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> A
     return answers.comparisons(compare(bundles, narrator=console, **options))
 
 
-@_verb(
-    _BUNDLES,
-    click.option("-o", "--out", type=_PATH, default=Path("report.html"), show_default=True, help="The page."),
+@verb(
+    cli,
+    BUNDLES,
+    click.option("-o", "--out", type=PATH, default=Path("report.html"), show_default=True, help="The page."),
     click.option("--compare", "compared", is_flag=True, help="Also time them interleaved against the first."),
-    _seconds(6.0),
-    _OVERWRITE,
+    seconds_option(6.0),
+    OVERWRITE,
 )
 def report(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> Answer:
     """Put bundles side by side on one self-contained page."""

@@ -6,8 +6,7 @@ follows a light or a dark scheme by itself, and prints without one.
 
 from __future__ import annotations
 
-import re
-from xml.sax.saxutils import escape, quoteattr
+from ..runtimes.svg import tag, words
 
 WIDTH = 440.0
 """Of every plot: a phone shows it at full size, a page two of them side by side."""
@@ -18,8 +17,6 @@ NOTE = 11
 """Size of what is said about a row."""
 GLYPH = 0.62
 """Mean width of a letter over the font size, for text that must fit."""
-
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def number(value: float) -> str:
@@ -50,21 +47,6 @@ def shorten(text: str, width: float, *, font: float = FONT) -> str:
         return text
     tail = max((room - 1) // 2, 1)
     return f"{text[: max(room - 1 - tail, 1)]}…{text[-tail:]}"
-
-
-def tag(name: str, *children: str, **attributes: str | float) -> str:
-    """Write an element; ``_`` in an attribute's name stands for ``-``, a trailing one for nothing."""
-    written = "".join(
-        f" {key.rstrip('_').replace('_', '-')}={quoteattr(_attribute(value))}"
-        for key, value in attributes.items()
-    )
-    inner = "".join(children)
-    return f"<{name}{written}>{inner}</{name}>" if inner else f"<{name}{written}/>"
-
-
-def words(text: str) -> str:
-    """Make any text safe inside an element."""
-    return escape(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
 def label(x: float, y: float, text: str, *, hover: str = "", **attributes: str | float) -> str:
@@ -104,10 +86,4 @@ def stroke(x1: float, y1: float, x2: float, y2: float, *, width: float = 1.6, op
     """Draw a straight line."""
     return tag(
         "line", x1=x1, y1=y1, x2=x2, y2=y2, stroke="currentColor", stroke_width=width, stroke_opacity=opacity
-    )
-
-
-def _attribute(value: str | float) -> str:
-    return (
-        _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else f"{round(value, 2):g}"
     )
