@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 import fourfold.models.m3vit as family
+from fourfold.models.m3vit_blocks import ExpertMlp
+from fourfold.models.m3vit_deploy import tile_for_experts
 from fourfold.models.registry import get_spec
 from fourfold.models.routing import tile_count
 
@@ -171,14 +173,14 @@ def test_batches_do_not_mix(form: str, randomise) -> None:
 def test_unselected_experts_are_not_computed() -> None:
     config = replace(family.SMALL_PASCAL, dim=48)
     with torch.device("meta"):
-        mlp = family.ExpertMlp(config)
+        mlp = ExpertMlp(config)
         forms = {"trained": mlp, "deployed": mlp.fused()}
         counts: dict[str, int] = {}
         for name, form in forms.items():
             with FlopCounterMode(display=False) as counter:
                 form(torch.empty(1, 1025, 48), torch.empty(1, dtype=torch.int64))
             counts[name] = counter.get_total_flops() // 2
-    tile = family.tile_for_experts(1025)
+    tile = tile_for_experts(1025)
     slots = tile * tile_count(1025, 4, 16, tile)
     gate, pair, weighted_sum = 1025 * 48 * 16, 2 * 48 * 48, 1025 * 4 * 48
     assert counts["trained"] == gate + 1025 * 16 * pair
