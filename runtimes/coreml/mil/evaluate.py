@@ -81,5 +81,4 @@ class Evaluation:
 def _handed(argument: Given | Asked, scope: Scope) -> object:
     if isinstance(argument, Given):
         return argument.converted
-    values = tuple(p.value if isinstance(p, Constant) else scope[p] for p in argument.parts)
-    return argument.convert(values if argument.many else values[0])
+    return argument.convert(tuple(p.value if isinstance(p, Constant) else scope[p] for p in argument.parts))

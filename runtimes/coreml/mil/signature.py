@@ -12,29 +12,31 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
-import torch
 from torch import Tensor
 
 from .context import Context
-from .values import Value
+from .values import List, Value
+
+_T = TypeVar("_T")
 
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 Bools = tuple[bool, ...]
 Tensors = tuple[Tensor, ...]
-List = tuple[Value, ...]
-"""A MIL list, or values of any kind."""
+Values = tuple[Value, ...]
 
 Function = Callable[..., Any]
+Convert = Callable[[Values], Any]
+"""From the parts of one argument (mostly one) to what a function is handed."""
 
 
 @dataclass(frozen=True)
 class Signature:
     """What a function takes: how each argument is converted, and which must be given."""
 
-    convert: Mapping[str, Callable[[Value], Any]]
+    convert: Mapping[str, Convert]
     required: frozenset[str]
     context: str | None
     """Name of the parameter that is handed the running evaluation."""
@@ -54,65 +56,46 @@ def signature(function: Function) -> Signature:
 
 
 def _without_none(hint: Any) -> Any:
-    kept = [part for part in get_args(hint) if part is not type(None)]
-    return kept[0] if type(None) in get_args(hint) else hint
+    if hint == Value or type(None) not in get_args(hint):
+        return hint
+    return next(part for part in get_args(hint) if part is not type(None))
 
 
-def _tensor(value: Value) -> Tensor:
-    if isinstance(value, tuple) and len(value) == 1:
-        return _tensor(value[0])
-    if not isinstance(value, Tensor):
-        message = f"expected a tensor, got a {type(value).__name__}"
+def _single(parts: Values, wanted: type[_T]) -> _T:
+    if len(parts) != 1 or not isinstance(parts[0], wanted):
+        got = ", ".join(type(part).__name__ for part in parts)
+        message = f"expected one value of type {wanted.__name__}, got {got}"
         raise TypeError(message)
-    return value
+    return parts[0]
 
 
-def _tensors(value: Value) -> Tensors:
-    return tuple(_tensor(part) for part in value) if isinstance(value, tuple) else (_tensor(value),)
+def _tensors(parts: Values) -> Tensors:
+    return tuple(_single((part,), Tensor) for part in parts)
 
 
-def _flat(value: Value) -> list[Any]:
-    if isinstance(value, tuple):
-        return [single for part in value for single in _flat(part)]
-    return cast("list[Any]", _tensor(value).reshape(-1).tolist())
+def _flat(parts: Values) -> list[Any]:
+    return [single for part in _tensors(parts) for single in cast("list[Any]", part.reshape(-1).tolist())]
 
 
-def _one(value: Value) -> Any:
-    flat = _flat(value)
+def _one(parts: Values) -> Any:
+    flat = _flat(parts)
     if len(flat) != 1:
         message = f"expected one number, got {len(flat)}"
         raise ValueError(message)
     return flat[0]
 
 
-def _text(value: Value) -> str:
-    if isinstance(value, tuple) and len(value) == 1:
-        return _text(value[0])
-    if not isinstance(value, str):
-        message = f"expected a string, got a {type(value).__name__}"
-        raise TypeError(message)
-    return value
-
-
-def _items(value: Value) -> List:
-    return value if isinstance(value, tuple) else (value,)
-
-
-_CONVERT: dict[Any, Callable[[Value], Any]] = {
-    Tensor: _tensor,
+_CONVERT: dict[Any, Convert] = {
+    Tensor: lambda parts: _single(parts, Tensor),
     Tensors: _tensors,
-    int: lambda value: int(_one(value)),
-    float: lambda value: float(_one(value)),
-    bool: lambda value: bool(_one(value)),
-    str: _text,
-    Ints: lambda value: tuple(int(single) for single in _flat(value)),
-    Floats: lambda value: tuple(float(single) for single in _flat(value)),
-    Bools: lambda value: tuple(bool(single) for single in _flat(value)),
-    List: _items,
-    Value: lambda value: value,
+    int: lambda parts: int(_one(parts)),
+    float: lambda parts: float(_one(parts)),
+    bool: lambda parts: bool(_one(parts)),
+    str: lambda parts: _single(parts, str),
+    Ints: lambda parts: tuple(int(single) for single in _flat(parts)),
+    Floats: lambda parts: tuple(float(single) for single in _flat(parts)),
+    Bools: lambda parts: tuple(bool(single) for single in _flat(parts)),
+    List: lambda parts: _single(parts, List),
+    Value: lambda parts: parts[0],
+    Values: lambda parts: parts,
 }
-
-
-def scalar(value: Tensor | float, like: Tensor) -> Tensor:
-    """Make a number a tensor of the type of another."""
-    return torch.as_tensor(value, dtype=like.dtype)

@@ -15,7 +15,7 @@ from ....errors import BuildError
 from ...sessions import reason
 from .package import Package, damaged
 from .settle import settle
-from .signature import Function, Signature, signature
+from .signature import Convert, Function, Signature, signature
 from .table import OPERATORS
 from .values import Declared, Value, constant, declared
 
@@ -38,14 +38,16 @@ class Given:
     """One argument whose parts are all constants; converted once."""
 
     parts: tuple[Constant, ...]
-    convert: Callable[[Value], Any]
-    many: bool
+    convert: Convert
 
     @cached_property
     def converted(self) -> Any:
         """What the function is handed."""
-        values = tuple(part.value for part in self.parts)
-        return self.convert(values if self.many else values[0])
+        return self.convert(tuple(part.value for part in self.parts))
+
+    def fresh(self) -> Any:
+        """Read and convert it anew, keeping nothing."""
+        return self.convert(tuple(part.load() for part in self.parts))
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,7 @@ class Asked:
     """One argument with parts that other steps compute."""
 
     parts: tuple[str | Constant, ...]
-    convert: Callable[[Value], Any]
-    many: bool
+    convert: Convert
 
 
 @dataclass(frozen=True)
@@ -164,16 +165,16 @@ class Compiler:
         self, op: Any, name: str, function: Function, outputs: tuple[Output, ...], blocks: tuple[Block, ...]
     ) -> Step:
         told = signature(function)
-        arguments: dict[str, Given | Asked] = {}
-        for parameter, argument in op.inputs.items():
-            if parameter not in told.convert:
-                raise damaged(
-                    self.package.path.name,
-                    f"inputs of {op.type} as iOS15 to iOS18 have them at {name!r}",
-                    f"{parameter!r}",
-                    "report it with the package",
-                )
-            arguments[parameter] = self._argument(argument, told.convert[parameter])
+        arguments = {
+            parameter: self._argument(argument, self._convert(parameter, told, op.type, name))
+            for parameter, argument in op.inputs.items()
+        }
+        if op.type.startswith("constexpr_"):
+            # Before iOS18 what is compressed is written as attributes.
+            for parameter, held in op.attributes.items():
+                if parameter != "name":
+                    kept = Constant(partial(constant, held, self.package))
+                    arguments[parameter] = Given((kept,), self._convert(parameter, told, op.type, name))
         if lacking := sorted(told.required - arguments.keys()):
             raise damaged(self.package.path.name, f"the input {lacking[0]!r} of {op.type} {name!r}", "none")
         reads = {p for a in arguments.values() if isinstance(a, Asked) for p in a.parts if isinstance(p, str)}
@@ -181,13 +182,18 @@ class Compiler:
             reads |= block.reads
         return Step(op.type, name, function, told, arguments, outputs, blocks, frozenset(reads))
 
-    def _argument(self, argument: Any, convert: Callable[[Value], Any]) -> Given | Asked:
+    def _convert(self, parameter: str, told: Signature, kind: str, name: str) -> Convert:
+        if parameter not in told.convert:
+            wanted = f"inputs of {kind} as iOS15 to iOS18 have them at {name!r}"
+            raise damaged(self.package.path.name, wanted, f"{parameter!r}", "it cannot be evaluated")
+        return told.convert[parameter]
+
+    def _argument(self, argument: Any, convert: Convert) -> Given | Asked:
         parts = tuple(self._part(binding) for binding in argument.arguments)
         if not parts:
             raise damaged(self.package.path.name, "a value for every input", "none")
         fixed = tuple(part for part in parts if isinstance(part, Constant))
-        many = len(parts) > 1
-        return Given(fixed, convert, many) if len(fixed) == len(parts) else Asked(parts, convert, many)
+        return Given(fixed, convert) if len(fixed) == len(parts) else Asked(parts, convert)
 
     def _part(self, binding: Any) -> str | Constant:
         if binding.WhichOneof("binding") == "name":
@@ -209,7 +215,7 @@ class Compiler:
 
         def load(place: int) -> Value:
             try:
-                handed = {name: a.convert(a.parts[0].load()) for name, a in given.items()}
+                handed = {name: argument.fresh() for name, argument in given.items()}
                 made = step.function(**handed)
                 value: Value = made if len(step.outputs) == 1 else made[place]
                 return settle(value, step.outputs[place].type, rounding=True)

@@ -4,7 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .ops import activation, conv, elementwise, matmul, norm, pool, reduce, shape, slice
+from .ops import (
+    activation,
+    attention,
+    compressed,
+    control,
+    conv,
+    elementwise,
+    gather,
+    make,
+    matmul,
+    norm,
+    order,
+    pool,
+    quantize,
+    recurrent,
+    reduce,
+    resize,
+    sample,
+    shape,
+    slice,
+    suppression,
+)
 from .signature import Function
 
 OPERATORS: Mapping[str, Function] = {
@@ -127,4 +148,64 @@ OPERATORS: Mapping[str, Function] = {
     "slice_by_index": slice.slice_by_index,
     "slice_by_size": slice.slice_by_size,
     "slice_update": slice.slice_update,
+    # gather, scatter
+    "gather": gather.gather,
+    "gather_along_axis": gather.gather_along_axis,
+    "gather_nd": gather.gather_nd,
+    "scatter": gather.scatter,
+    "scatter_along_axis": gather.scatter_along_axis,
+    "scatter_nd": gather.scatter_nd,
+    # order
+    "argsort": order.argsort,
+    "cumsum": order.cumsum,
+    "non_zero": order.non_zero,
+    "select": order.select,
+    "topk": order.topk,
+    # made, at random too
+    "fill": make.fill,
+    "fill_like": make.fill_like,
+    "one_hot": make.one_hot,
+    "random_bernoulli": make.random_bernoulli,
+    "random_categorical": make.random_categorical,
+    "random_normal": make.random_normal,
+    "random_uniform": make.random_uniform,
+    "range_1d": make.range_1d,
+    # pictures
+    "crop": resize.crop,
+    "resize": resize.resize,
+    "resize_bilinear": resize.resize_bilinear,
+    "resize_nearest_neighbor": resize.resize_nearest_neighbor,
+    "upsample_bilinear": resize.upsample_bilinear,
+    "upsample_nearest_neighbor": resize.upsample_nearest_neighbor,
+    "affine": sample.affine,
+    "crop_resize": sample.crop_resize,
+    "resample": sample.resample,
+    "non_maximum_suppression": suppression.non_maximum_suppression,
+    # recurrent, attention
+    "gru": recurrent.gru,
+    "lstm": recurrent.lstm,
+    "rnn": recurrent.rnn,
+    "scaled_dot_product_attention": attention.scaled_dot_product_attention,
+    # quantization
+    "dequantize": quantize.dequantize,
+    "quantize": quantize.quantize,
+    "constexpr_affine_dequantize": compressed.constexpr_affine_dequantize,
+    "constexpr_blockwise_shift_scale": compressed.constexpr_blockwise_shift_scale,
+    "constexpr_cast": compressed.constexpr_cast,
+    "constexpr_lut_to_dense": compressed.constexpr_lut_to_dense,
+    "constexpr_lut_to_sparse": compressed.constexpr_lut_to_sparse,
+    "constexpr_sparse_blockwise_shift_scale": compressed.constexpr_sparse_blockwise_shift_scale,
+    "constexpr_sparse_to_dense": compressed.constexpr_sparse_to_dense,
+    # control flow, lists, states
+    "classify": control.classify,
+    "cond": control.cond,
+    "list_gather": control.list_gather,
+    "list_length": control.list_length,
+    "list_read": control.list_read,
+    "list_scatter": control.list_scatter,
+    "list_write": control.list_write,
+    "make_list": control.make_list,
+    "read_state": control.read_state,
+    "while_loop": control.while_loop,
+    "write_state": control.write_state,
 }

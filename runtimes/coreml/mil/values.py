@@ -1,7 +1,7 @@
 """What flows between operators, and how a specification declares and writes it.
 
 Floats are held in float32 whatever a program declares (see ``program.py`` on rounding), integers in int32,
-truth values in bool; strings, lists (tuples) and dictionaries as Python has them.
+truth values in bool; strings and dictionaries as Python has them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from torch import Tensor
 from .blobs import bytes_of, decode, known, numpy_type, read_blob
 from .package import Package, damaged, inside
 
-Value = Tensor | str | tuple["Value", ...] | Mapping[str, "Value"]
+
+@dataclass(frozen=True, eq=False)
+class List:
+    """A MIL list."""
+
+    items: tuple[Value, ...]
+
+
+Value = Tensor | str | List | Mapping[str, "Value"]
 
 MAX_ELEMENTS = 2**28
 """Of one tensor, 1 GiB in float32."""
@@ -72,7 +80,7 @@ def constant(value: Any, package: Package) -> Value:
     if held == "tensor":
         return _from_message(value, package)
     if held == "list":
-        return tuple(constant(item, package) for item in value.immediateValue.list.values)
+        return List(tuple(constant(item, package) for item in value.immediateValue.list.values))
     if held == "dictionary":
         pairs = value.immediateValue.dictionary.values
         return {str(constant(pair.key, package)): constant(pair.value, package) for pair in pairs}
@@ -126,7 +134,7 @@ def _from_message(value: Any, package: Package) -> Value:
     held: str | None = tensor.WhichOneof("value")
     if dtype == "string":
         strings = tuple(tensor.strings.values)
-        return strings[0] if not shape and len(strings) == 1 else strings
+        return strings[0] if not shape and len(strings) == 1 else List(strings)
     if held is None or not known(dtype):
         raise damaged(package.path.name, "a constant of a known type", f"{dtype} ({held})")
     stored = getattr(tensor, held).values
