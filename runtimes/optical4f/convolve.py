@@ -10,11 +10,10 @@ Axes: B batch, C input channels, O output channels, G groups, h w input, k l ker
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ...errors import UsageError
 from .conditions import IDEAL, Conditions
@@ -24,11 +23,6 @@ from .plane import WHOLE, Window, fast_plane
 from .simulate import PassResult, Signs, simulate_pass
 
 Accumulate = Literal["electronic", "optical"]
-
-_MOST_VALUES = 2**23
-"""Field values that are propagated at a time: 64 MB of complex64."""
-_OPTICAL, _ELECTRONIC = -4, -5
-"""Axis of the output channels in a level, without and with an axis of input channels behind it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ def optical_conv2d(
     signs: Signs | None = None,
     peak: float | None = None,
     level: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> PassResult:
     """Convolve a batch.
 
@@ -119,45 +113,27 @@ def optical_conv2d(
     Raises:
         UsageError: If channels do not fit, or as ``simulate_pass``.
     """
-    groups, outputs, channels = masks.kernel.shape[:3]
+    groups, _, channels = masks.kernel.shape[:3]
     if inputs.shape[1] != groups * channels:
         message = (
             f"expected {groups * channels} input channels, got {inputs.shape[1]}; give those of the masks"
         )
         raise UsageError(message)
     tiles = inputs.reshape(-1, groups, 1, channels, *inputs.shape[-2:])
-    summed, axis = (-1, _OPTICAL) if accumulate == "optical" else (None, _ELECTRONIC)
-    limit = peak if peak is not None else float(inputs.detach().abs().max())
-    step = max(1, _MOST_VALUES // (tiles[:, :, :, :, 0, 0].numel() * masks.transfer[0, 0, 0].numel()))
-    results = [
-        simulate_pass(
-            tiles,
-            masks.outputs(start, step),
-            window=window,
-            signs=signs,
-            peak=limit,
-            level=None if level is None else level.narrow(axis, start, min(step, outputs - start)),
-            summed=summed,
-            generator=generator,
-        )
-        for start in range(0, outputs, step)
-    ]
-    return _joined(results, axis, inputs.shape[1] if summed is None else 1)
-
-
-def _joined(parts: list[PassResult], axis: int, reads: int) -> PassResult:
-    """Put chunks of output channels together, and sum the reads of each."""
-    answers = [part.answer if axis == _OPTICAL else part.answer.sum(-3) for part in parts]
-    electrons = [part.peak_electrons for part in parts if part.peak_electrons is not None]
-    shares = [part.answer.numel() for part in parts]
-    return PassResult(
-        answer=torch.cat(answers, 2).flatten(1, 2),
-        frames=parts[0].frames * reads,
-        level=torch.cat([part.level for part in parts], axis),
-        peak_electrons=max(electrons, default=None),
-        saturated=sum(p.saturated * n for p, n in zip(parts, shares, strict=True)) / sum(shares),
-        efficiency=sum(p.efficiency * n for p, n in zip(parts, shares, strict=True)) / sum(shares),
+    optical = accumulate == "optical"
+    result = simulate_pass(
+        tiles,
+        masks,
+        window=window,
+        signs=signs,
+        peak=peak,
+        level=level,
+        summed=-1 if optical else None,
+        added=None if optical else -1,
+        generator=generator,
     )
+    frames = result.frames * (1 if optical else inputs.shape[1])
+    return replace(result, answer=result.answer.flatten(1, 2), frames=frames)
 
 
 def dilate(weight: Tensor, dilation: tuple[int, int]) -> Tensor:

@@ -218,9 +218,15 @@ def _camera_ramp(conditions: Conditions, size: tuple[int, int], dtype: torch.dty
 
 
 def _fitted(shown: Tensor, wanted: Tensor, scale: Tensor) -> Tensor:
-    """Calibrate the electronic gain: the multiple of H that comes nearest to what the mask shows."""
-    power = shown.detach().abs().square().sum((-2, -1), keepdim=True)
-    common = (shown.detach() * wanted.detach().conj()).real.sum((-2, -1), keepdim=True)
+    """Calibrate the electronic gain: the multiple of H that comes nearest to what the mask shows.
+
+    Nearest on images whose power falls as 1/frequency^2 (Field, J. Opt. Soc. Am. A 4, 2379, 1987) [K].
+    """
+    down, right = frequencies(_plane(shown), shown.real.dtype)
+    weight = 1 / (down.square() + right.square() + 1 / (shown.shape[-2] * shown.shape[-1]))
+    shown, wanted = shown.detach(), wanted.detach()
+    power = (shown.abs().square() * weight).sum((-2, -1), keepdim=True)
+    common = ((shown * wanted.conj()).real * weight).sum((-2, -1), keepdim=True)
     return torch.where((common > 0) & (power > 0), power / common, scale)
 
 

@@ -59,13 +59,13 @@ def pattern(conditions: Conditions, shape: tuple[int, ...], dtype: torch.dtype) 
     return Pattern(response if conditions.prnu else None, dark if conditions.dsnu else None)
 
 
-def expose(conditions: Conditions, peak: Tensor, mean: Tensor) -> Exposed:
+def expose(conditions: Conditions, peak: Tensor, mean: Tensor | None) -> Exposed:
     """Set light and converter for the frames of a pass.
 
     Args:
         conditions: Electrons, what they count, and the full well.
         peak: Brightest intensity that is read. Broadcasts against the frames.
-        mean: Mean intensity that is read. Likewise.
+        mean: Mean intensity that is read. Likewise; needed for the exposure ``mean`` only.
 
     Returns:
         Electrons per unit of intensity, and the intensity that saturates.
@@ -73,8 +73,9 @@ def expose(conditions: Conditions, peak: Tensor, mean: Tensor) -> Exposed:
     electrons = conditions.full_scale
     if electrons is None:
         return Exposed(None, peak)
-    mean = torch.where(mean > 0, mean, torch.ones_like(mean))
-    unit = {"full-scale": peak, "mean": mean, "source": torch.ones_like(peak)}[conditions.exposure]
+    unit = torch.ones_like(peak) if conditions.exposure == "source" else peak
+    if mean is not None:
+        unit = torch.where(mean > 0, mean, unit)
     per_electron = electrons / unit
     ceiling = peak if conditions.full_well is None else conditions.full_well / per_electron
     return Exposed(per_electron, ceiling)
@@ -100,14 +101,17 @@ def read(
         Intensities as the camera reports them, in the units that came. Shape (..., h, w).
     """
     if exposed.per_electron is None:
-        return _convert(intensity, exposed.ceiling, conditions.adc_bits)
-    electrons = _signal(intensity * exposed.per_electron, fixed, conditions)
+        return _convert(_patterned(intensity, fixed), exposed.ceiling, conditions.adc_bits)
+    electrons = _patterned(intensity * exposed.per_electron, fixed)
+    electrons = electrons + conditions.dark if conditions.dark else electrons
     electrons = _noise(electrons, conditions, generator)
-    if conditions.full_well is not None or conditions.adc_bits is not None:
+    if conditions.full_well is None and conditions.adc_bits is None:
+        counted = electrons
+    else:
         ceiling = exposed.ceiling * exposed.per_electron
-        electrons = _convert(_add(electrons, conditions.offset), ceiling, conditions.adc_bits)
-        electrons = _add(electrons, -conditions.offset)
-    return _scale(_add(electrons, -conditions.dark), 1 / exposed.per_electron)
+        counted = _convert(electrons + conditions.offset, ceiling, conditions.adc_bits)
+    black = conditions.dark + (0.0 if counted is electrons else conditions.offset)
+    return (counted - black if black else counted) / exposed.per_electron
 
 
 def snr(electrons: Tensor, conditions: Conditions) -> Tensor:
@@ -127,23 +131,21 @@ def snr(electrons: Tensor, conditions: Conditions) -> Tensor:
     return electrons / (electrons + constant + (conditions.prnu * electrons) ** 2).sqrt()
 
 
-def _signal(electrons: Tensor, fixed: Pattern, conditions: Conditions) -> Tensor:
+def _patterned(values: Tensor, fixed: Pattern) -> Tensor:
     if fixed.response is not None:
-        electrons = electrons * fixed.response
-    if fixed.dark is not None:
-        electrons = electrons + fixed.dark
-    return _add(electrons, conditions.dark)
+        values = values * fixed.response
+    return values if fixed.dark is None else values + fixed.dark
 
 
 def _noise(electrons: Tensor, conditions: Conditions, generator: torch.Generator | None) -> Tensor:
     if conditions.shot_noise and conditions.exact_poisson:
         drawn = torch.poisson(electrons.detach().clamp(min=0), generator=generator)
         electrons = through(drawn, electrons)
-        return electrons + conditions.read_noise * _normal(electrons, generator)
-    if not conditions.shot_noise:
+    gauss = conditions.shot_noise and not conditions.exact_poisson
+    if not gauss:
         spread = conditions.read_noise
         return electrons + spread * _normal(electrons, generator) if spread else electrons
-    # The slope of the root is infinite at zero, where there is no shot noise to speak of.
+    # A thousandth of an electron keeps the slope of the root finite in the dark.
     spread = (electrons.clamp(min=0) + (conditions.read_noise**2 + 1e-6)).sqrt_()
     return torch.addcmul(electrons, spread, _normal(electrons, generator))
 
@@ -156,15 +158,6 @@ def _convert(values: Tensor, ceiling: Tensor, bits: int | None) -> Tensor:
     """Saturate at zero and at the ceiling, and round to steps of ceiling / (2**bits - 1)."""
     if bits is None:
         return torch.minimum(values.clamp(min=0), ceiling)
-    step = ceiling / (2**bits - 1)
-    counts = values / step
-    clipped = counts.clamp(0, 2**bits - 1)
-    return through(torch.round(clipped), clipped) * step
-
-
-def _add(values: Tensor, constant: float) -> Tensor:
-    return values + constant if constant else values
-
-
-def _scale(values: Tensor, factor: Tensor) -> Tensor:
-    return values * factor
+    most = 2**bits - 1
+    counts = (values * (most / ceiling)).clamp(0, most)
+    return through(torch.round(counts), counts) * (ceiling / most)

@@ -65,6 +65,7 @@ def simulate_pass(
     peak: float | None = None,
     level: Tensor | None = None,
     summed: int | None = None,
+    added: int | None = None,
     generator: torch.Generator | None = None,
 ) -> PassResult:
     """Correlate tiles with kernels in light.
@@ -83,6 +84,8 @@ def simulate_pass(
         level: ``level`` of an earlier result, which fixes reference and exposure; ``None`` measures it.
         summed: An axis of the broadcast T and K, counted from the end (-1 the last), over which the light
             adds before the camera.
+        added: An axis of the answer's leading ones, counted from the end, over which what the camera read
+            adds.
         generator: Source of all noise of the pass.
 
     Returns:
@@ -104,8 +107,9 @@ def simulate_pass(
             summed=summed,
         )
     )
-    largest = float(inputs.detach().abs().max()) if peak is None else peak
-    bench = Bench(masks, window, level, summed, generator)
+    low, high = (float(value) for value in torch.aminmax(inputs.detach()))
+    largest = max(high, -low) if peak is None else peak
+    bench = Bench(masks, window, level, summed, added, generator)
     relative = inputs / (largest or 1.0)
     if signs == "pair":
         seen = bench.observe(torch.stack((relative.clamp(min=0), (-relative).clamp(min=0))))
@@ -113,8 +117,8 @@ def simulate_pass(
     if signs == "offset":
         seen = bench.observe((relative + 1) / 2)
         return _result(seen, (2 * seen.answer - bench.calibration(tile)) * largest, masks, 1)
-    if bool((inputs < 0).any()):
-        message = f"expected inputs of at least 0, got {float(inputs.min()):.3g}"
+    if low < 0:
+        message = f"expected inputs of at least 0, got {low:.3g}"
         raise UsageError(message + "; choose how signs are shown, 'pair' or 'offset'")
     seen = bench.observe(relative)
     return _result(seen, seen.answer * largest, masks, 1)
