@@ -33,6 +33,7 @@ from .rules.state_first import StateFirst
 from .rules.static_shapes import StaticShapes
 from .rules.tidy import fold_constants, simplify, tidy
 from .rules.transpose_through_matmul import TransposeThroughMatMul
+from .rules.unroll_scan import UnrollScan
 
 Factory = Callable[[], ir.passes.PassBase]
 
@@ -51,6 +52,7 @@ PASSES: dict[str, Factory] = {
     "norms_on_tokens": NormsOnTokens,
     "mean_to_pool": MeanToPool,
     "state_first": StateFirst,
+    "unroll_scan": UnrollScan,
     "attention_to_matmul": AttentionToMatMul,
     "dft_to_matmul": DftToMatMul,
     "integers_to_float": IntegersToFloat,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fourfold.export.rules.unroll_scan import UnrollScan
 from fourfold.export.to_onnx import to_onnx
 from fourfold.models.scan import selective_scan, softplus
 from fourfold.models.spec import TensorSpec
@@ -134,10 +135,14 @@ def test_export_is_one_node_whatever_the_length(exported: ir.Model) -> None:
     assert sorted(body) == ["Add", "Exp", "Mul", "Mul", "Mul", "Mul", "ReduceSum"]
 
 
-def test_openvino_runs_the_exported_scan_right(exported: ir.Model) -> None:
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_openvino_runs_the_exported_scan_right(exported: ir.Model, unrolled: bool) -> None:
     openvino = pytest.importorskip("openvino")
     from fourfold.runtimes.ov_traps import scan_traps
 
+    if unrolled:
+        exported = exported.clone()
+        assert UnrollScan()(exported).modified
     rng = np.random.default_rng(1)
     for batch in (1, 3):
         model = openvino.Core().read_model(ir.to_proto(exported).SerializeToString())
