@@ -29,26 +29,27 @@ MOST = 16
 
 
 class UnrollScan(ir.passes.InPlacePass):
-    """Group the steps of every Scan of the main graph."""
+    """Group the steps of every Scan of the main graph, at most ``most`` in one iteration."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
         super().__init__()
+        self.most = most
         self.changed = 0
         self.refusals: tuple[Refusal, ...] = ()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite what can be; the others stay with a reason."""
         for scan in nodes_of(model, "Scan"):
-            reason = _obstacle(scan)
+            reason = _obstacle(scan, self.most)
             if reason is not None:
                 self.refusals += (Refusal(scan.name or "", reason),)
                 continue
-            _unroll(scan)
+            _unroll(scan, _steps(scan, self.most))
             self.changed += 1
         return ir.passes.PassResult(model, self.changed > 0)
 
 
-def _obstacle(scan: ir.Node) -> str | None:
+def _obstacle(scan: ir.Node, most: int) -> str | None:
     """Say why a Scan has to stay as it is."""
     body, scanned = scan.attributes["body"].as_graph(), _scanned(scan)
     if any(any(integers(scan, name, ())) for name in _LAYOUT):
@@ -60,8 +61,8 @@ def _obstacle(scan: ir.Node) -> str | None:
     shapes = [sizes(value) for value in (*scanned, *scan.outputs[_states(scan) :])]
     if any(shape is None or sum(not isinstance(d, int) for d in shape) > 1 for shape in shapes):
         return "more than one size of what it reads or writes is free"
-    if _steps(scan) == 1:
-        return f"its length has no divisor between 2 and {MOST}"
+    if _steps(scan, most) == 1:
+        return f"its length has no divisor between 2 and {most}"
     return None
 
 
@@ -82,14 +83,14 @@ def _length(scan: ir.Node) -> int:
     return dims[0] if dims and isinstance(dims[0], int) else 1
 
 
-def _steps(scan: ir.Node) -> int:
+def _steps(scan: ir.Node, most: int) -> int:
     """Give the largest number of steps that divides the length; 1 where the length is free too."""
     length = _length(scan)
-    return next((k for k in range(min(MOST, length), 1, -1) if length % k == 0), 1)
+    return next((k for k in range(min(most, length), 1, -1) if length % k == 0), 1)
 
 
-def _unroll(scan: ir.Node) -> None:
-    steps, states = _steps(scan), _states(scan)
+def _unroll(scan: ir.Node, steps: int) -> None:
+    states = _states(scan)
     graph, name = graph_of(scan), scan.name or "scan"
     groups = _length(scan) // steps
     for index, value in enumerate(scan.inputs[states:]):
