@@ -21,7 +21,7 @@ from ....errors import UsageError
 from ....export.artifact import Array
 from ....models.spec import Dim, TensorSpec
 from .package import Package, damaged
-from .values import Declared, Value, declared, to_tensor
+from .values import Declared, Dictionary, Value, declared, to_tensor
 
 Kind = Literal["tensor", "picture", "label", "probabilities"]
 _COLOURS = {10: "GRAYSCALE", 20: "RGB", 30: "BGR", 40: "GRAYSCALE_FLOAT16"}
@@ -110,8 +110,8 @@ def to_value(array: Array, feature: Feature) -> Tensor:
 
 def to_array(value: Value, feature: Feature) -> Array:
     """Hand an output to the caller, in a new array."""
-    if isinstance(value, Mapping):
-        return np.array([float(v) if isinstance(v, Tensor) else np.nan for v in value.values()], np.float32)
+    if isinstance(value, Dictionary):
+        return np.array([float(v) for v in value.items.values() if isinstance(v, Tensor)], np.float32)
     if not isinstance(value, Tensor):
         return np.array(value)
     if feature.colours == "BGR":

@@ -27,7 +27,14 @@ class List:
     items: tuple[Value, ...]
 
 
-Value = Tensor | str | List | Mapping[str, "Value"]
+@dataclass(frozen=True, eq=False)
+class Dictionary:
+    """A MIL dictionary; keys that are numbers are written out."""
+
+    items: Mapping[str, Value]
+
+
+Value = Tensor | str | List | Dictionary
 
 MAX_ELEMENTS = 2**28
 """Of one tensor, 1 GiB in float32."""
@@ -83,8 +90,13 @@ def constant(value: Any, package: Package) -> Value:
         return List(tuple(constant(item, package) for item in value.immediateValue.list.values))
     if held == "dictionary":
         pairs = value.immediateValue.dictionary.values
-        return {str(constant(pair.key, package)): constant(pair.value, package) for pair in pairs}
+        return Dictionary({_key(pair.key, package): constant(pair.value, package) for pair in pairs})
     raise damaged(package.path.name, "a constant", f"a value of kind {held or kind}")
+
+
+def _key(value: Any, package: Package) -> str:
+    key = constant(value, package)
+    return str(int(key)) if isinstance(key, Tensor) else str(key)
 
 
 def to_tensor(array: np.ndarray) -> Tensor:

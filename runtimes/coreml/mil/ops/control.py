@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..context import Context
 from ..signature import Ints, Values
-from ..values import List, Value
+from ..values import Dictionary, List, Value
 
 MAX_ROUNDS = 1_000_000
 """Of one loop; a program that needs more does not end in practice."""
@@ -81,14 +81,14 @@ def write_state(run: Context, input: str, data: Tensor) -> tuple[()]:
     return ()
 
 
-def classify(probabilities: Tensor, classes: List) -> tuple[Value, dict[str, Value]]:
+def classify(probabilities: Tensor, classes: List) -> tuple[Value, Dictionary]:
     """Give the most probable label, and all probabilities by label."""
     flat = probabilities.reshape(-1)
     if flat.numel() != len(classes.items):
         message = f"expected one probability for each of {len(classes.items)} labels, got {flat.numel()}"
         raise ValueError(message)
     names = [str(int(label)) if isinstance(label, Tensor) else str(label) for label in classes.items]
-    return classes.items[int(flat.argmax())], dict(zip(names, flat, strict=True))
+    return classes.items[int(flat.argmax())], Dictionary(dict(zip(names, flat, strict=True)))
 
 
 def _truth(value: Value) -> Tensor:
