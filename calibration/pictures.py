@@ -1,4 +1,4 @@
-"""Pictures in a folder or in a .zip; a .zip is read in memory and never unpacked.
+"""Pictures in a folder, in a .zip or in a folder of a .zip, which is read in memory and never unpacked.
 
 Labels come from class folders (``cat/1.jpg``) or from names that begin with the class number
 (``0123_n01930112_nematode.jpg``).
@@ -46,20 +46,33 @@ def open_folder(
     return _store("folder", names, lambda i: _read_file(files[i], names[i]), inputs, preprocess, classes)
 
 
+def zip_above(path: Path) -> Path | None:
+    """Give the .zip that a path such as ``pictures.zip/train`` leads into, or that it is."""
+    return next((p for p in (path, *path.parents) if p.suffix.lower() == ".zip" and p.is_file()), None)
+
+
 def open_zip(
-    path: Path, inputs: tuple[TensorSpec, ...], preprocess: Preprocess | None, classes: Sequence[str]
+    path: Path,
+    inputs: tuple[TensorSpec, ...],
+    preprocess: Preprocess | None,
+    classes: Sequence[str],
+    *,
+    folder: str = "",
 ) -> Store:
-    """Open every picture in a .zip, in the order of their names."""
+    """Open every picture in a .zip, or in one folder of it, in the order of their names."""
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise UsageError(f"expected a readable .zip, got {path.name!r}: {error}") from error
+    lead = f"{folder}/" if folder else ""
     infos = sorted(
-        (i for i in archive.infolist() if not i.is_dir() and _wanted(i.filename)), key=lambda i: i.filename
+        (i for i in archive.infolist() if _wanted(i.filename) and i.filename.startswith(lead)),
+        key=lambda i: i.filename,
     )
     if not infos:
-        raise UsageError(f"expected pictures ({_known()}) in {path.name!r}, got a .zip without any")
-    names = tuple(i.filename for i in infos)
+        found = f"a .zip without any under {folder!r}" if folder else "a .zip without any"
+        raise UsageError(f"expected pictures ({_known()}) in {path.name!r}, got {found}")
+    names = tuple(i.filename.removeprefix(lead) for i in infos)
     return _store("zip", names, lambda i: _read_entry(archive, infos[i]), inputs, preprocess, classes)
 
 

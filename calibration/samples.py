@@ -18,7 +18,7 @@ from ..export.artifact import Array, Feed
 from ..export.parity import draw_input
 from ..models.spec import Preprocess, TensorSpec
 from .arrays import open_arrays, shipped_arrays
-from .pictures import open_folder, open_zip
+from .pictures import open_folder, open_zip, zip_above
 from .ranges import DataSource
 from .store import Store, subset
 
@@ -49,7 +49,7 @@ def open_samples(
     least: int = 1,
     labels: Sequence[str] = (),
 ) -> Samples:
-    """Open a folder or .zip of pictures, or an .npz of arrays.
+    """Open a folder or .zip of pictures, a folder in a .zip (``a.zip/train``), or an .npz of arrays.
 
     Args:
         data: Path of the folder or file.
@@ -67,14 +67,16 @@ def open_samples(
         UsageError: If anything about the data does not fit, naming the file.
     """
     path = Path(data)
-    if not path.exists():
+    archive = zip_above(path)
+    if archive is None and not path.exists():
         raise UsageError(
             f"expected a folder, .zip or .npz of samples, got {str(data)!r}, which does not exist"
         )
     if path.is_dir():
         store = open_folder(path, inputs, preprocess, labels)
-    elif path.suffix.lower() == ".zip":
-        store = open_zip(path, inputs, preprocess, labels)
+    elif archive is not None:
+        inner = path.relative_to(archive).as_posix()
+        store = open_zip(archive, inputs, preprocess, labels, folder=inner if path != archive else "")
     elif path.suffix.lower() == ".npz":
         store = open_arrays(path, inputs, preprocess)
     else:

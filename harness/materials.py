@@ -80,7 +80,9 @@ def _calibration(
     if synthetic:
         return synthetic_samples(inputs, count=limit, seed=seed)
     if data is not None:
-        return open_samples(data, inputs, source.preprocess, limit=limit, seed=seed, least=FEWEST)
+        return open_samples(
+            data, inputs, source.preprocess, limit=limit, seed=seed, least=FEWEST, labels=source.labels
+        )
     if isinstance(source, ModelSpec) and source.dataset:
         return shipped_samples(source.dataset, "train", inputs, source.preprocess, limit=limit, seed=seed)
     raise UsageError(

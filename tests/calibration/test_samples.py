@@ -56,6 +56,26 @@ def test_a_zip_is_the_same_as_its_folder_and_is_not_unpacked(pictures: Path, tmp
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_folder_in_a_zip_is_the_same_as_outside(pictures: Path, tmp_path: Path):
+    path = tmp_path / "splits.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.mkdir("test")
+        for file in sorted(pictures.rglob("*.png")):
+            name = file.relative_to(pictures)
+            archive.write(file, (Path("test") / name).as_posix())
+            archive.write(file, (Path("testing") / name.with_stem(f"{name.stem}_b")).as_posix())
+    folder = open_samples(pictures, INPUT, PLAIN, limit=None)
+    inside = open_samples(path / "test", INPUT, PLAIN, limit=None)
+    assert folder.source.sha256 == inside.source.sha256
+    np.testing.assert_array_equal(folder.labels, inside.labels)
+    assert open_samples(path, INPUT, PLAIN, limit=None).count == 2 * folder.count
+
+
+def test_a_folder_that_a_zip_lacks_is_named(pictures: Path):
+    with pytest.raises(UsageError, match="without any under 'train'"):
+        open_samples(zipped(pictures) / "train", INPUT, PLAIN, limit=None)
+
+
 def test_a_limit_draws_by_seed(pictures: Path):
     a, b, c = (open_samples(pictures, INPUT, PLAIN, limit=5, seed=s) for s in (0, 0, 1))
     assert a.count == 5
