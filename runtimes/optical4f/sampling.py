@@ -7,9 +7,10 @@ propagator z <= 2 x dx/lambda                 else the phase of the angular spec
 precision  k z eps < 0.1 rad                  else the type has no phase left
 guard      kernel - 1 and aberrated image     else neighbouring tiles overlap
 
-The lens has to catch what leaves the rim of the input for the rim of the mask, so r is half of both widths; in
-a matched system that takes two points per pixel. One point, N dx^2 = lambda f, does for a lens as wide as
-the input only, and gives 6 to 15 % error [M]. The Fresnel number N_F = a^2/(lambda z) says which regime holds.
+The lens has to catch what leaves the rim of the input for the rim of the mask, so r is half of both
+widths; in a matched system that takes two points per pixel. One point, N dx^2 = lambda f, does for a lens
+as wide as the input only, and gives 6 to 15 % error [M]. The Fresnel number N_F = a^2/(lambda z) says
+which regime holds.
 """
 
 from __future__ import annotations
