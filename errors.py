@@ -33,6 +33,12 @@ class BuildError(FourfoldError):
     exit_code = 3
 
 
+class UnsupportedError(BuildError):
+    """The engine has no form for a node of the graph: the walk was right, its verdict is no."""
+
+    exit_code = 1
+
+
 class RunError(FourfoldError):
     """The compiled network failed while running on the device."""
 

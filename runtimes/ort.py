@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import onnx_ir as ir
 
 from ..calibration.scheme import ARM, ORT_X86
 from ..errors import BuildError, RunError
@@ -24,11 +23,11 @@ from ..export.artifact import Exported, Feed
 from ..models.spec import TensorSpec
 from .device import Device
 from .runtime import Capabilities, Executed, Runtime, Session
+from .serialize import serialize
 from .sessions import MOVED, OTHER, check_feed, closed, not_run, reason, shares
 
 PROVIDER = "CPUExecutionProvider"
 CPUINFO = Path("/proc/cpuinfo")
-_MAX_BYTES = (1 << 31) - 1
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 """ONNX Runtime's words for the types that it does not call as numpy does."""
@@ -82,7 +81,7 @@ class OrtRuntime:
 
     def compile(self, exported: Exported, device: Device, out: Path) -> Path:
         """See ``Runtime.compile``: prove that a session takes the graph, and write it."""
-        data = _serialize(exported)
+        data = serialize(exported)
         try:
             _session(data, device)
         except Exception as error:  # the engine's own exceptions share no base class
@@ -154,19 +153,6 @@ class OrtSession:
             session.run(None, dict(self._last))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         return shares(_nodes(event for event in events if event.get("cat") == "Node"))
-
-
-def _serialize(exported: Exported) -> bytes:
-    try:
-        data = ir.to_proto(exported.model).SerializeToString()
-    except ValueError as error:  # protobuf's own limit
-        data, cause = b"", reason(error)
-    else:
-        cause = f"{len(data)} bytes"
-    if not data or len(data) > _MAX_BYTES:
-        message = f"expected {exported.name} as one ONNX file below 2 GB, got {cause}; use a smaller model"
-        raise BuildError(message)
-    return data
 
 
 def _session(graph: Path | bytes, device: Device, *, profile: str | None = None) -> Any:

@@ -109,17 +109,18 @@ def test_a_name_of_ours_is_not_for_others(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_planned_engine_may_be_brought(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = Foreign()
-    planned.name = "trt"
+    planned.name = "later"
+    monkeypatch.setattr(engines, "PLANNED", {"later": "an engine of tomorrow"})
     monkeypatch.setattr(sys.modules[Foreign.__module__], "FOREIGN", planned)
-    bring(monkeypatch, trt="FOREIGN")
-    assert runtime_for(get_device("rtx-4090")) is planned
-    assert known_runtimes()["trt"] is planned
+    bring(monkeypatch, later="FOREIGN")
+    assert runtime_for(Device("d", "D", "later", "any")) is planned
+    assert known_runtimes()["later"] is planned
 
 
 def test_listing_engines_imports_no_vendor_library() -> None:
     code = (
         "import sys; from fourfold.runtimes.engines import known_runtimes; known_runtimes();"
-        "print(sorted({'onnxruntime', 'openvino', 'torch'} & set(sys.modules)))"
+        "print(sorted({'onnxruntime', 'openvino', 'tensorrt_rtx', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
