@@ -1,10 +1,11 @@
 """Latency and energy of a schedule on one system: modelled, never measured.
 
     t_frame  = max(input + settling, camera), and the mask's time too in a frame that loads a new mask
-    t_net    = sum over layers of frames t_frame + mask loads, + link + electronics      (latency: all after all)
+    t_net    = sum over layers of frames t_frame + mask loads, + link + electronics      (all after all)
     rate     = batch / max(optics, link, electronics)                                    (pipelined)
     E_laser  = N_px n h nu / (QE eta light wall-plug)    light: share that reaches the answers (``light``)
-    E        = (P_input + P_mask + P_camera) t_optics + E_laser + N_px (E_DAC + E_ADC + bytes E_memory) + MAC E_MAC
+    E        = (P_input + P_mask + P_camera) t_optics + E_laser
+             + N_px (E_DAC + E_ADC + bytes E_memory) + MAC E_MAC
 
 Against a digital computer an optical pixel costs E_px / k^2 per multiply-add, so it wins against direct
 convolution only for k > sqrt(E_px / E_MAC), and at any k only when E_px is below 5 log2(p^2) flops, what a
