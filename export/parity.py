@@ -53,6 +53,17 @@ TOLERANCES: dict[str, Tolerance] = {
         "the noise of light and cameras depends on the device, so this floor only catches answers with more "
         "noise than signal; the lowering itself is proven with ideal optics, accuracy decides the rest",
     ),
+    "optics": Tolerance(
+        1e-6,
+        -math.inf,
+        "a lowering to light, with ideal optics in float64, differs from the electronic node by nothing but "
+        "the node's own float32 roundings",
+    ),
+    "optics-whole": Tolerance(
+        1e-5,
+        -math.inf,
+        "the same through a whole network in float32, whose layers each add their roundings",
+    ),
     "int8-engine": Tolerance(
         math.inf,
         10.0,

@@ -10,6 +10,7 @@ the transforms of kernels once and for all. A claim has to beat the better of di
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,11 @@ def fastest_ms(call: Callable[[], object], *, seconds: float = 0.3, least: int =
         taken = (time.perf_counter_ns() - start) / 1e9
         best, spent, runs = min(best, taken), spent + taken, runs + 1
     return best * 1e3
+
+
+def host_name() -> str:
+    """Name this machine's processor."""
+    return platform.processor() or platform.machine()
 
 
 def _padded(size: int) -> int:

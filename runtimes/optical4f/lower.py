@@ -1,8 +1,8 @@
 """From a convolution or a linear layer of the graph to passes of one shape.
 
-Every layer that light can compute becomes valid correlations of padded pictures with fixed kernels::
+Every layer that light can compute becomes correlations of padded pictures with fixed kernels::
 
-    y[g, p, m] = sum_c  x[g, p, c] * k[g, m, c]        g groups, p pictures, c channels, m kernels
+    y[p, g, m] = sum_c  x[p, g, c] * k[g, m, c]        p pictures, g groups, c channels, m kernels
 
 * A padding is dark pixels around a picture, a dilation zeros inside a kernel (extent d (k - 1) + 1), and a
   stride reads some of the answers.
@@ -89,27 +89,24 @@ def picture_size(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def to_pictures(layer: Layer, x: Tensor) -> Tensor:
-    """Cut an input of the node into padded pictures.
+    """Cut an input of the node into pictures, without their padding.
 
     Args:
         layer: The node.
         x: (B, G C, H, W), (B, G C, L), or (..., d).
 
     Returns:
-        (G, P, C, H + pads, W + pads).
+        (P, G C, H, W).
     """
     from torch.nn.functional import pad
 
     if layer.kind == "linear":
         rows, columns = layer.kernel
         flat = pad(x.reshape(-1, layer.features), (0, rows * columns - layer.features))
-        return flat.reshape(1, -1, 1, rows, columns)
+        return flat.reshape(-1, 1, rows, columns)
     if layer.kind == "conv1d":
         x = x.unsqueeze(-2)
-    top, left, bottom, right = layer.pads
-    padded = pad(x, (left, right, top, bottom))
-    size = padded.shape[-2:]
-    return padded.reshape(-1, layer.groups, layer.channels, *size).transpose(0, 1)
+    return x.reshape(-1, layer.groups * layer.channels, *x.shape[-2:])
 
 
 def from_answers(layer: Layer, y: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -117,7 +114,7 @@ def from_answers(layer: Layer, y: Tensor, shape: tuple[int, ...]) -> Tensor:
 
     Args:
         layer: The node.
-        y: (G, P, M, rows, columns) at every pixel.
+        y: (P, G M, H', W').
         shape: Of the node's input.
 
     Returns:
@@ -125,8 +122,7 @@ def from_answers(layer: Layer, y: Tensor, shape: tuple[int, ...]) -> Tensor:
     """
     if layer.kind == "linear":
         return y.reshape(*shape[:-1], layer.kernels)
-    read = y[..., :: layer.strides[0], :: layer.strides[1]].transpose(0, 1)
-    joined = read.reshape(shape[0], -1, *read.shape[-2:])
+    joined = y.reshape(shape[0], -1, *y.shape[-2:])
     return joined.squeeze(-2) if layer.kind == "conv1d" else joined
 
 

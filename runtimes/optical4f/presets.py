@@ -121,12 +121,18 @@ class System:
     laser: Laser
     electronics: Electronics
     scheme: str
-    signed_input: bool
-    """Whether the input plane can show negative values, as a phase of half a wave."""
+    signs: Literal["pair", "offset", "phase"]
+    """How negative inputs are shown: in two frames, raised by a constant, or as a phase of half a wave."""
     optics_efficiency: float
     """Of lenses, polarisers and beam splitters together."""
     wanted_electrons: float
     """At the brightest pixel, below which the schedule takes fewer kernels per frame."""
+    laser_rin: float
+    """Relative intensity noise of the laser, rms from frame to frame."""
+    phase_drift: float
+    """Of the reference, in radians rms from pass to pass."""
+    ideal: bool
+    """Whether the simulation leaves out everything that is not ideal."""
 
     @property
     def width(self) -> int:
