@@ -11,6 +11,7 @@ import torch
 
 from ...export.artifact import Array, Exported, Feed
 from ...export.parity import Parity, parity, require
+from ...export.rules.shapes import infer_shapes
 from ..reference import evaluate
 from .baseline import fastest_ms, host_name
 from .detection import get_scheme
@@ -55,13 +56,15 @@ def build(exported: Exported, system: System, batch: int) -> Loaded:
         VerdictError: If ideal optics do not compute what the graph says.
     """
     evaluate(exported.model)  # an invalid graph ends here
-    parts = partition(exported.model)
+    model = exported.model.clone()
+    infer_shapes(model)
+    parts = partition(model)
     golden = exported.golden.inputs
     samples = next(iter(golden.values())).shape[0] if golden else 1
-    seen = observe(exported.model, golden)
+    seen = observe(model, golden)
     sites, placements = _fitting(parts, seen, samples, system)
     ends = [(site.lowered.source, site.lowered.target) for site in sites]
-    rest = cut(exported.model, ends)
+    rest = cut(model, ends)
     settled = [_step(site, system, batch) for site in sites]
     arrays: dict[str, Array] = {}
     for number, (site, (_, levels)) in enumerate(zip(sites, settled, strict=True)):
@@ -84,7 +87,7 @@ def build(exported: Exported, system: System, batch: int) -> Loaded:
     )
     loaded = Loaded(program, arrays, rest)
     whole = prove_whole(loaded, exported, seen)
-    return loaded._replace(program=replace(program, proof=whole, measured=_measure(loaded, exported)))
+    return loaded._replace(program=replace(program, proof=whole, measured=_measure(loaded, model, exported)))
 
 
 def observe(model: ir.Model, golden: Feed) -> Observed:
@@ -220,13 +223,13 @@ def electronic_operations(rest: ir.Model, seen: Observed, samples: int) -> float
     return total / samples
 
 
-def _measure(loaded: Loaded, exported: Exported) -> Measured:
+def _measure(loaded: Loaded, model: ir.Model, exported: Exported) -> Measured:
     """Time the graph, and its electronic stages alone, for one sample (or the batch it is fixed to)."""
     free = all(spec.shape and isinstance(spec.shape[0], str) for spec in exported.inputs)
     feed = {name: array[:1] if free else array for name, array in exported.golden.inputs.items()}
     graph = evaluate(exported.model)
     stages = segments(loaded.rest, loaded.program.ends)
-    values = dict(observe(exported.model, feed))
+    values = dict(observe(model, feed))
 
     def electronic() -> None:
         for stage in stages:

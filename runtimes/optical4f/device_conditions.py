@@ -27,6 +27,4 @@ def conditions_of(system: System) -> Conditions:
 
 def signs_of(system: System, *, signed_input: bool) -> Signs | None:
     """Say how negative inputs of a layer are shown, None where it has none."""
-    if not signed_input:
-        return None
-    return "offset" if system.signs == "phase" else system.signs
+    return system.signs if signed_input else None

@@ -61,11 +61,13 @@ class Bench:
             The signal, in units of amplitude times kernel.
         """
         masks = self.masks
-        shown = quantize(amplitude.clamp(0, 1), masks.conditions.input_bits)
+        shown = _shown(amplitude, masks.conditions.input_bits)
         light = spectrum(shown, masks, self.window, summed=self.summed)
         outputs = masks.kernel.shape[-4] if masks.kernel.dim() > 3 else 1
         corner = light.values[..., 0, 0] * masks.transfer[..., 0, 0]
-        values = corner.numel() * prod(masks.size)
+        # What adds in the light never lies in memory, and a pixel that is read alone has no plane.
+        added = 1 if self.summed is None else masks.kernel.shape[self.summed - 2]
+        values = corner.numel() // added * (1 if light.form == "pixels" else prod(masks.size))
         step = max(1, outputs * _MOST_VALUES // max(1, values))
         if step >= outputs:
             return self._look(light, shown)
@@ -149,6 +151,13 @@ class Bench:
             max(electrons, default=None),
             sum(part.saturated * n for part, n in zip(parts, sizes, strict=True)) / max(1, sum(sizes)),
         )
+
+
+def _shown(amplitude: Tensor, bits: int | None) -> Tensor:
+    """Round to what the modulator shows; negative amplitudes are phases of half a wave, as long as others."""
+    if bool((amplitude.detach() >= 0).all()):
+        return quantize(amplitude.clamp(max=1), bits)
+    return quantize(amplitude.abs().clamp(max=1), bits) * amplitude.detach().sign()
 
 
 def _largest(field: Tensor, axes: list[int]) -> Tensor:

@@ -124,7 +124,8 @@ class Spectrum:
 
     values: Tensor
     """Shape (*T, 1, P, Q), or half of the columns, or with two tiles in one."""
-    form: Literal["complex", "half", "paired"]
+    form: Literal["complex", "half", "paired", "pixels"]
+    """``pixels``: not transformed, because one pixel is read and a product with the response is shorter."""
     tiles: int
     """Size of the first axis of T, which pairing halves."""
 
@@ -143,6 +144,8 @@ def spectrum(amplitude: Tensor, masks: Masks, window: Window, *, summed: int | N
     """
     plane = place(amplitude, window, masks.size)
     tiles = plane.shape[0] if plane.dim() > 2 else 1
+    if masks.real and _adds_channels(plane.dim() - 2, masks, summed) and _one_pixel(amplitude, masks, window):
+        return Spectrum(plane.unsqueeze(-3), "pixels", tiles)
     if masks.real and masks.packed is None:
         if _pairable(plane, masks, summed):
             even = plane if tiles % 2 == 0 else torch.cat((plane, torch.zeros_like(plane[:1])))
@@ -167,6 +170,8 @@ def fields(
         Real fields where the masks allow, else complex. Shape (broadcast of T and K, F, p, q).
     """
     rows, columns = region
+    if light.form == "pixels":
+        return _read_one(light.values, masks)
     if light.form == "half":
         half = _transmitted(light.values, masks.transfer[..., : masks.size[1] // 2 + 1], summed)
         return irfft2(half, masks.size)[..., rows, columns]
@@ -179,7 +184,40 @@ def fields(
 
 def _transmitted(values: Tensor, transfer: Tensor, summed: int | None) -> Tensor:
     """Multiply (*T, 1, P, Q) and (*K, F, P, Q), and add over an axis of the broadcast T and K."""
-    return values * transfer if summed is None else (values * transfer).sum(summed - 3)
+    if summed is None:
+        return values * transfer
+    if summed == -1 and transfer.dim() == 6 and values.dim() >= 7 and values.shape[-5] == 1:
+        # One matrix product per frequency: (B, C) of tiles times (C, M F) of masks, for each group.
+        flat = values.squeeze(-5).squeeze(-3).flatten(0, -5)
+        added = torch.einsum("bgcpq,gmcfpq->bgmfpq", flat, transfer)
+        return added.reshape(*values.shape[:-6], *added.shape[1:])
+    return (values * transfer).sum(summed - 3)
+
+
+def _adds_channels(leading: int, masks: Masks, summed: int | None) -> bool:
+    """Whether tiles of shape (*T, G, 1, C) add over C behind masks of shape (G, M, C)."""
+    return summed == -1 and leading >= 4 and masks.kernel.dim() == 5
+
+
+def _one_pixel(amplitude: Tensor, masks: Masks, window: Window) -> bool:
+    tile, kernel = amplitude.shape[-2:], masks.kernel.shape[-2:]
+    return window.extent((tile[0], tile[1])) == (kernel[0], kernel[1]) and amplitude.shape[-4] == 1
+
+
+def _read_one(plane: Tensor, masks: Masks) -> Tensor:
+    """Read the first pixel of a correlation: the sum of amplitude times mirrored point response.
+
+    Args:
+        plane: Tiles in their planes. Shape (*T, G, 1, C, 1, P, Q).
+        masks: Of real fields, with K = (G, M, C).
+
+    Returns:
+        Shape (*T, G, M, F, 1, 1).
+    """
+    response = ifft2(masks.transfer).real.flip((-2, -1)).roll((1, 1), (-2, -1))
+    flat = plane.squeeze(-5).squeeze(-3).flatten(0, -5)
+    seen = torch.einsum("bgcpq,gmcfpq->bgmf", flat, response)
+    return seen.reshape(*plane.shape[:-6], *seen.shape[1:], 1, 1)
 
 
 def _pairable(plane: Tensor, masks: Masks, summed: int | None) -> bool:

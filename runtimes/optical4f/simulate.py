@@ -29,9 +29,9 @@ from .masks import Masks, prepare_masks
 from .observe import Bench, Seen
 from .plane import WHOLE, Window, fast_plane
 
-Signs = Literal["pair", "offset"]
-"""How negative inputs are shown: twice, as positive and negative part (twice the frames), or raised by a
-constant whose image a calibration frame knows."""
+Signs = Literal["pair", "offset", "phase"]
+"""How negative inputs are shown: twice, as positive and negative part (twice the frames); raised by a
+constant whose image a calibration frame knows; or with a phase of half a wave (coherent, linear schemes)."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,10 @@ def simulate_pass(
     if signs == "offset":
         seen = bench.observe((relative + 1) / 2)
         return _result(seen, (2 * seen.answer - bench.calibration(tile)) * largest, masks, 1)
-    if low < 0:
+    if signs == "phase" and not (masks.scheme.coherent and masks.scheme.linear):
+        message = f"expected a linear scheme of coherent light for negative fields, got {masks.scheme.name}"
+        raise UsageError(message + "; show signs as 'pair' or 'offset'")
+    if low < 0 and signs != "phase":
         message = f"expected inputs of at least 0, got {low:.3g}"
         raise UsageError(message + "; choose how signs are shown, 'pair' or 'offset'")
     seen = bench.observe(relative)

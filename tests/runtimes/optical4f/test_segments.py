@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fourfold.export.artifact import Array, Exported
+from fourfold.export.rules.shapes import infer_shapes
 from fourfold.runtimes.optical4f.segments import cut, segments
 from fourfold.runtimes.reference import evaluate
 
@@ -34,6 +35,7 @@ def test_stages_and_products_make_up_the_graph(build: Callable[..., Exported], n
     x, w = (rng.normal(size=shape).astype(np.float32) for shape in ((3, 4), (4, 4)))
     text = f'<ir_version: 10, opset_import: ["": 20]> {NETS[name]}'
     exported = build(text, {"x": x}, w=w, zero=np.float32(0))
+    infer_shapes(exported.model)
     products = [n for n in exported.model.graph if n.op_type == "MatMul"]
     ends = [(str(n.inputs[0] and n.inputs[0].name), str(n.outputs[0].name)) for n in products]
     rest = cut(exported.model, ends)
