@@ -12,7 +12,7 @@ from fourfold.runtimes.device import get_device
 from fourfold.runtimes.engines import BUILT, get_runtime
 from fourfold.runtimes.runtime import Capabilities, Executed
 
-DEVICES = {"ort": "cpu-ort", "ov": "cpu-openvino"}
+DEVICES = {"ort": "cpu-ort", "ov": "cpu-openvino", "optical4f": "optical-4f-ideal"}
 """The null engine computes nothing, so its table has nothing to prove."""
 
 Build = Callable[..., Exported]
