@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 
-.PHONY: demo test test-slow lint types package check bench clean help
+.PHONY: demo test test-slow test-zoo zoo-table lint types package check bench clean help
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -29,7 +29,13 @@ test: $(VENV)/.installed  ## Run the tests
 	$(BIN)/python -m pytest -q
 
 test-slow: $(VENV)/.installed  ## Run the long sweeps as well
-	$(BIN)/python -m pytest -q -m "slow or not slow"
+	$(BIN)/python -m pytest -q -m "not zoo"
+
+test-zoo: $(VENV)/.installed  ## Run every network of the zoo at its published size (hours)
+	$(BIN)/python -m pytest -q -m zoo
+
+zoo-table: $(VENV)/.installed  ## Write docs/zoo.md from the zoo and from what test-zoo found
+	$(BIN)/python benchmarks/zoo_page.py
 
 lint: $(VENV)/.installed  ## Check style and format
 	$(BIN)/ruff check .

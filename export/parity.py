@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from ..errors import VerdictError, unknown_name
 from ..models.spec import TensorSpec
 from .artifact import Array, Feed, Run
+from .edges import REDRAWS, nudged_answers
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ class Parity:
     ok: bool
     why: str = ""
     """What is wrong when no number can say it, such as a missing output."""
+    redrawn: int = 0
+    """How many inputs were put aside before this one, being on the edge of a decision (see `settle`)."""
 
 
 class _Gap(NamedTuple):
@@ -215,13 +219,44 @@ def check(
         seed: Of the inputs.
 
     Returns:
-        One verdict per batch size.
+        One verdict per batch size; inputs on the edge of a decision are drawn again (see `settle`).
     """
     found: list[Parity] = []
     for batch in batch_sizes(specs, batches):
-        feed = fresh_inputs(specs, batch=batch, seed=seed + batch)
-        found.append(parity(kind, reference(feed), candidate(feed), names=names, batch=batch))
+        draw = partial(_draw, specs, batch, seed + batch)
+        feed = draw(0)
+        first = parity(kind, reference(feed), candidate(feed), names=names, batch=batch)
+        found.append(settle(first, reference, candidate, feed, draw))
     return tuple(found)
+
+
+def _draw(specs: tuple[TensorSpec, ...], batch: int, seed: int, attempt: int) -> Feed:
+    return fresh_inputs(specs, batch=batch, seed=seed + 7919 * attempt)
+
+
+def settle(found: Parity, reference: Run, candidate: Run, feed: Feed, draw: Callable[[int], Feed]) -> Parity:
+    """Give a verdict as it is, or that of another input where the reference itself is undecided.
+
+    A difference says nothing if nudges of ``feed`` by its rounding move the reference half as far or more
+    (see ``edges``). Then others are compared, from ``draw`` by number; how many stays in the verdict.
+    """
+    for attempt in range(1, REDRAWS + 1):
+        if found.ok or found.why or not _on_edge(found, reference, feed):
+            return found
+        feed = draw(attempt)
+        names = found.reference, found.candidate
+        again = parity(found.kind, reference(feed), candidate(feed), names=names, batch=found.batch)
+        found = replace(again, redrawn=attempt)
+    return found
+
+
+def _on_edge(found: Parity, reference: Run, feed: Feed) -> bool:
+    answers = reference(feed)
+    moved = (
+        parity(found.kind, answers, other, names=("reference", "nudged reference"), batch=found.batch)
+        for other in nudged_answers(reference, feed, seed=found.batch)
+    )
+    return any(m.relative >= found.relative / 2 for m in moved)
 
 
 def batch_sizes(specs: tuple[TensorSpec, ...], batches: tuple[int, ...]) -> tuple[int, ...]:

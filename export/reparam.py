@@ -45,9 +45,7 @@ def reparameterize(
     """
     start = time.perf_counter()
     reference = copy.deepcopy(module).eval()
-    folded = copy.deepcopy(reference)
-    walk = _Walk(folded)
-    folded = walk.fold(folded, "").eval()
+    folded, changed, refusals = fold(reference)
     parities = check(
         "fold",
         torch_run(reference, inputs),
@@ -57,9 +55,20 @@ def reparameterize(
         seed=seed,
     )
     require(parities, "reparameterize")
-    detail = f"{walk.changed} modules took their deploy form, {len(walk.refusals)} declined"
+    detail = f"{changed} modules took their deploy form, {len(refusals)} declined"
     seconds = time.perf_counter() - start
-    return folded, Step("reparameterize", detail, walk.changed, None, seconds, tuple(walk.refusals), parities)
+    return folded, Step("reparameterize", detail, changed, None, seconds, refusals, parities)
+
+
+def fold(module: nn.Module) -> tuple[nn.Module, int, tuple[Refusal, ...]]:
+    """Fold a copy of the network, without proof.
+
+    Returns:
+        The folded copy in evaluation mode, how many modules were folded, and why others were not.
+    """
+    copied = copy.deepcopy(module).eval()
+    walk = _Walk(copied)
+    return walk.fold(copied, "").eval(), walk.changed, tuple(walk.refusals)
 
 
 class _Walk:

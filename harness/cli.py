@@ -36,13 +36,19 @@ def cli() -> None:
     """
 
 
-@verb(cli)
-def models(console: Console) -> Answer:
+@verb(cli, click.option("--table", is_flag=True, help="Count each; say what folds and what was exported."))
+def models(console: Console, *, table: bool) -> Answer:
     """List the zoo: parameters, inputs, weights, paper, how each was checked."""
     from . import answers
     from .listing import models
 
-    return answers.table(models())
+    if not table:
+        return answers.table(models())
+    from .zoo import rows, zoo
+
+    with console.stage("counting every network"):
+        entries = zoo()
+    return answers.table(rows(entries))
 
 
 @verb(cli, DEVICES)

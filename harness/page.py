@@ -131,6 +131,7 @@ def _template() -> jinja2.Template:
         tolerance=wording.tolerance,
         tolerance_reason=wording.reason,
         equality=wording.equality,
+        put_aside=wording.put_aside,
         moment=wording.moment,
         data_uri=wording.data_uri,
         size=size_text,

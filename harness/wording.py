@@ -83,7 +83,16 @@ def equality(checked: Sequence[Parity]) -> str:
     worst = min(checked, key=lambda p: (p.ok, -p.relative if math.isfinite(p.relative) else p.sqnr_db))
     batches = ", ".join(str(b) for b in dict.fromkeys(p.batch for p in checked))
     said = "equal" if worst.ok else "differs"
-    return f"{said}: relative {digits(worst.relative, 2)}, {digits(worst.sqnr_db)} dB (batch {batches})"
+    edges = put_aside(sum(p.redrawn for p in checked))
+    return (
+        f"{said}: relative {digits(worst.relative, 2)}, {digits(worst.sqnr_db)} dB (batch {batches}){edges}"
+    )
+
+
+def put_aside(inputs: int) -> str:
+    """Say how many inputs were replaced because no two evaluations need to agree on them; usually nothing."""
+    what = "input" if inputs == 1 else "inputs"
+    return f", {inputs} {what} on the edge of a decision put aside" if inputs else ""
 
 
 def data_uri(svg: str) -> str:

@@ -13,7 +13,7 @@ from fourfold.export.parity import Parity
 from fourfold.harness.page import page
 from fourfold.harness.paired import Comparison
 from fourfold.harness.result import Interval, Verdict
-from fourfold.harness.wording import digits, duration, equality, moment, p_value, tolerance
+from fourfold.harness.wording import digits, duration, equality, moment, p_value, put_aside, tolerance
 from fourfold.runtimes.runtime import Executed
 
 VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
@@ -278,3 +278,6 @@ def test_the_worst_comparison_of_a_step_is_the_one_that_is_said():
     assert equality([good, worse, bad]).startswith("differs: relative 1.0e-09")
     assert "relative ∞" in equality([replace(good, relative=math.inf)])
     assert equality([]) == ""
+    edge = [replace(good, redrawn=2), replace(worse, redrawn=1)]
+    assert equality(edge).endswith("(batch 1, 3), 3 inputs on the edge of a decision put aside")
+    assert put_aside(1) == ", 1 input on the edge of a decision put aside"

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from fourfold.export.artifact import Exported
-from fourfold.export.parity import check, require
+from fourfold.export.artifact import Exported, Run
+from fourfold.export.parity import Parity, check, require
 from fourfold.export.passes import COMMON, rewrite
 from fourfold.export.reparam import reparameterize
 from fourfold.export.to_onnx import to_onnx
 from fourfold.export.torch_run import torch_run
+from fourfold.harness.swept import Swept, record
+from fourfold.models.census import census
 from fourfold.models.fusible import Fusible
 from fourfold.models.registry import get_spec
 from fourfold.runtimes.device import get_device
@@ -25,6 +27,7 @@ from fourfold.runtimes.reference import evaluate
 M = TypeVar("M", bound=nn.Module)
 Randomise = Callable[[M], M]
 ReachEngines = Callable[..., Exported]
+ROWS = ("cpu-ort", "cpu-openvino")
 
 
 def _randomise(module: M, seed: int = 3) -> M:
@@ -52,25 +55,52 @@ def reach_engines(tmp_path: Path) -> ReachEngines:
     """Build, randomise, fold, export, rewrite, compile and compare a model with torch in every CPU engine."""
 
     def run(name: str, *, batches: tuple[int, ...] = (1, 3)) -> Exported:
-        spec = get_spec(name)
-        torch.manual_seed(0)
-        module = _randomise(spec.build())
-        folded, _ = reparameterize(module, spec.inputs)
-        exported = to_onnx(folded, name, spec.inputs, spec.outputs, opset=20, evaluate=evaluate)
-        reference = torch_run(module, spec.inputs, spec.outputs)
-        for row in ("cpu-ort", "cpu-openvino"):
-            device = get_device(row)
-            runtime = runtime_for(device)
-            final = rewrite(exported, COMMON + runtime.passes, evaluate=evaluate)
-            folder = tmp_path / row
-            folder.mkdir()
-            compiled = runtime.compile(final, device, folder)
-            with runtime.open(compiled, device) as session:
-                names = ("torch", row)
-                require(check("fp32", reference, session.run, spec.inputs, names=names, batches=batches), row)
+        exported, _ = _reach(name, tmp_path, batches)
         return exported
 
     return run
+
+
+@pytest.fixture
+def sweep_engines(tmp_path: Path) -> Callable[..., Swept]:
+    """Do the same, and give the record of what was found."""
+
+    def run(name: str, *, batches: tuple[int, ...]) -> Swept:
+        size = census(get_spec(name))
+        _, found = _reach(name, tmp_path, batches)
+        final, _ = found["cpu-ort"]
+        parities = {row: compared for row, (_, compared) in found.items()}
+        return record(final, parities, parameters=size.parameters, macs=size.macs)
+
+    return run
+
+
+Found = dict[str, tuple[Exported, tuple[Parity, ...]]]
+
+
+def _reach(name: str, folder: Path, batches: tuple[int, ...]) -> tuple[Exported, Found]:
+    spec = get_spec(name)
+    torch.manual_seed(0)
+    module = _randomise(spec.build())
+    folded, _ = reparameterize(module, spec.inputs)
+    exported = to_onnx(folded, name, spec.inputs, spec.outputs, opset=20, evaluate=evaluate)
+    reference = torch_run(module, spec.inputs, spec.outputs)
+    return exported, {row: _engine(row, exported, reference, folder / row, batches) for row in ROWS}
+
+
+def _engine(
+    row: str, exported: Exported, reference: Run, folder: Path, batches: tuple[int, ...]
+) -> tuple[Exported, tuple[Parity, ...]]:
+    device = get_device(row)
+    runtime = runtime_for(device)
+    final = rewrite(exported, COMMON + runtime.passes, evaluate=evaluate)
+    folder.mkdir()
+    compiled = runtime.compile(final, device, folder)
+    with runtime.open(compiled, device) as session:
+        names = ("torch", row)
+        found = check("fp32", reference, session.run, exported.inputs, names=names, batches=batches)
+    require(found, row)
+    return final, found
 
 
 Checked = Callable[[nn.Module, torch.Tensor], None]
