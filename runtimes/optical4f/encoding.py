@@ -6,8 +6,9 @@
 ``binary``          1 where |H| exceeds its median, else 0: DMD; phases and most of the lengths are lost
 ``double-phase``    a exp(i p) = (exp(i(p + acos a)) + exp(i(p - acos a))) / 2, the two on the black and the
                     white squares of a checkerboard (Hsueh and Sawchuk, Appl. Opt. 17, 3874, 1978) [K].
-                    Written as one mask the squares differ by i (-1)^(u+v) sqrt(1 - a^2) exp(i p) from H:
-                    a second image, half a plane away in both directions, that a free half plane keeps apart
+                    The squares differ from H by i (-1)^(u+v) sqrt(1 - a^2) exp(i p), a second image half
+                    a plane away and 90 degrees behind: a reference field does not see it, but a camera
+                    that takes roots of intensities does, and it takes light
 
 All but the last turn conjugate pairs into conjugate pairs, so the field of a real kernel stays real.
 

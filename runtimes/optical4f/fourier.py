@@ -53,3 +53,13 @@ def frequencies(size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tens
     """
     down, right = (cast(Tensor, torch.fft.fftfreq(n, dtype=dtype)) for n in size)
     return down[:, None], right[None, :]
+
+
+def centred(values: Tensor) -> Tensor:
+    """Put the frequency 0 in the middle, at P // 2, Q // 2. Shape (..., P, Q)."""
+    return cast(Tensor, torch.fft.fftshift(values, dim=(-2, -1)))
+
+
+def uncentred(values: Tensor) -> Tensor:
+    """Put the frequency 0 first again. Shape (..., P, Q)."""
+    return cast(Tensor, torch.fft.ifftshift(values, dim=(-2, -1)))

@@ -102,12 +102,8 @@ def prepare_masks(
         UsageError: If scheme or encoding is not known.
     """
     way = get_scheme(scheme)
-    wanted = correlation(way.split(kernel), size)
-    scale = _passive(wanted, summed) if gain is None else gain
-    shown = _displayed(wanted * scale, encoding, conditions)
-    exact = encoding == "complex" and conditions.mask_bits is None and not conditions.precompensate
-    measured = scale if exact else _fitted(_through_pixels(shown, conditions), wanted, scale)
-    transfer = _seen(shown, kernel, conditions)
+    shown, measured = show(way.split(kernel), size, encoding, conditions, gain=gain, summed=summed)
+    transfer = behind(shown, (kernel.shape[-2], kernel.shape[-1]), conditions)
     if not way.coherent:
         transfer, measured = intensity_transfer(transfer), measured.square()
     tilted = any(conditions.mask_shift) or conditions.aberrated
@@ -125,6 +121,60 @@ def prepare_masks(
         conditions=conditions,
         real=real,
     )
+
+
+def show(
+    parts: Tensor,
+    size: tuple[int, int],
+    encoding: Encoding,
+    conditions: Conditions,
+    *,
+    gain: Tensor | None = None,
+    summed: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Find what masks display.
+
+    Args:
+        parts: Kernels as a scheme splits them. Shape (*K, F, k, l).
+        size: P and Q.
+        encoding: How the mask modulates light.
+        conditions: Bits of the mask, and pixels that it compensates.
+        gain: As for ``prepare_masks``.
+        summed: Likewise.
+
+    Returns:
+        Transmissions, complex, of shape (*K, F, P, Q), and the field per unit of the kernel's convolution
+        that they give, of shape (*K, F, 1, 1), without gradient.
+    """
+    wanted = correlation(parts, size)
+    scale = _passive(wanted, summed) if gain is None else gain
+    shown = _displayed(wanted * scale, encoding, conditions)
+    plain = conditions.mask_bits is None and not conditions.precompensate
+    # The second image of a double phase is out of phase, so it is no part of the fit.
+    exact = encoding == "double-phase" or (encoding == "complex" and plain)
+    return shown, scale if exact else _fitted(_through_pixels(shown, conditions), wanted, scale)
+
+
+def behind(shown: Tensor, extent: tuple[int, int], conditions: Conditions) -> Tensor:
+    """Add what misalignment, aberrations and pixels do to the light on top of what the mask shows.
+
+    Args:
+        shown: Transmissions, complex. Shape (..., P, Q).
+        extent: k and l of the kernel, whose middle lies on the axis.
+        conditions: All of these.
+
+    Returns:
+        The transfer function of the system. Shape (..., P, Q).
+    """
+    size, dtype = _plane(shown), shown.real.dtype
+    moved = _moved(shown, extent, conditions) if any(conditions.mask_shift) else shown
+    for factor in (
+        pupil(conditions, size, dtype),
+        pixel_sinc(conditions.input_fill, size, dtype),
+        _camera_ramp(conditions, size, dtype),
+    ):
+        moved = moved if factor is None else moved * factor
+    return moved
 
 
 def correlation(kernel: Tensor, size: tuple[int, int]) -> Tensor:
@@ -174,27 +224,14 @@ def _through_pixels(shown: Tensor, conditions: Conditions) -> Tensor:
     return shown if sinc is None or not conditions.precompensate else shown * sinc
 
 
-def _seen(shown: Tensor, kernel: Tensor, conditions: Conditions) -> Tensor:
-    """Add what misalignment, aberrations and pixels do to the light on top of what the mask shows."""
-    size, dtype = _plane(shown), kernel.dtype
-    moved = _moved(shown, kernel, conditions) if any(conditions.mask_shift) else shown
-    for factor in (
-        pupil(conditions, size, dtype),
-        pixel_sinc(conditions.input_fill, size, dtype),
-        _camera_ramp(conditions, size, dtype),
-    ):
-        moved = moved if factor is None else moved * factor
-    return moved
-
-
-def _moved(shown: Tensor, kernel: Tensor, conditions: Conditions) -> Tensor:
+def _moved(shown: Tensor, extents: tuple[int, int], conditions: Conditions) -> Tensor:
     """Shift the mask by d pixels: its kernel gains the phase 2 pi d x/N, x from the kernel's middle."""
     size = _plane(shown)
     point = ifft2(shown)
     for axis, shift, pixels, extent in zip(
-        (-2, -1), conditions.mask_shift, conditions.mask_pixels or size, kernel.shape[-2:], strict=True
+        (-2, -1), conditions.mask_shift, conditions.mask_pixels or size, extents, strict=True
     ):
-        phase = 2 * pi * shift / pixels * _offsets(shown.shape[axis], extent, kernel.dtype)
+        phase = 2 * pi * shift / pixels * _offsets(shown.shape[axis], extent, shown.real.dtype)
         ramp = torch.polar(torch.ones_like(phase), phase)
         point = point * (ramp[:, None] if axis == -2 else ramp)
     return fft2(point)

@@ -21,6 +21,9 @@ from torch import Tensor
 from .conditions import Conditions
 from .rounding import through
 
+_APART = 0x5EED0000
+"""Keeps the seeds of patterns from those of noise: equal seeds would draw equal numbers."""
+
 
 @dataclass(frozen=True)
 class Exposed:
@@ -53,7 +56,7 @@ def pattern(conditions: Conditions, shape: tuple[int, ...], dtype: torch.dtype) 
     Returns:
         The pattern, the same for the same seed and shape.
     """
-    generator = torch.Generator().manual_seed(conditions.pattern_seed)
+    generator = torch.Generator().manual_seed((_APART + conditions.pattern_seed) % 2**32)
     response = 1 + conditions.prnu * torch.randn(shape, generator=generator, dtype=dtype)
     dark = conditions.dsnu * torch.randn(shape, generator=generator, dtype=dtype)
     return Pattern(response if conditions.prnu else None, dark if conditions.dsnu else None)
