@@ -299,9 +299,3 @@ def test_batches_do_not_mix(form: str, randomise) -> None:
 def test_nano_runs_in_every_engine(reach_engines) -> None:
     exported = reach_engines("perceiver_nano")
     assert tuple(spec.name for spec in exported.outputs) == family.EXITS
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["perceiver_reg800m", "perceiver_mobilenet_075"])
-def test_published_size_runs_in_every_engine(name: str, reach_engines) -> None:
-    reach_engines(name)

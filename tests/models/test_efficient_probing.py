@@ -1,6 +1,5 @@
 """Efficient Probing: sizes, an independent forward, the deploy form, and backbones to put it on."""
 
-from importlib.util import find_spec
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ import fourfold.models.efficient_probing as family
 from fourfold.errors import BuildError
 from fourfold.models.attach import Attached, to_tokens
 from fourfold.models.registry import get_spec
-from fourfold.models.timm_models import _timm
 
 SIZES = {
     "ep_s": ((384,), 159_744, 544_744),
@@ -107,24 +105,7 @@ def test_pooled_features_are_refused() -> None:
         to_tokens(torch.randn(2, 8), "tokens")
 
 
-@pytest.mark.skipif(find_spec("timm") is None, reason="timm is optional")
-def test_head_sits_on_a_backbone_of_timm(answers_alone, randomise) -> None:
-    sizes = {"img_size": 16, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
-    backbone = _timm().create_model("vit_tiny_patch16_224", num_classes=0, global_pool="", **sizes)
-    model = randomise(Attached(backbone, family.ProbeHead(32, classes=4, queries=4), skip=1))
-    x = torch.randn(2, 3, 16, 16)
-    with torch.no_grad():
-        assert torch.equal(model(x), model.head(backbone(x)[:, 1:]))
-    answers_alone(model, x)
-
-
 def test_nano_is_small_and_a_batch_gives_what_each_gives_alone(randomise, answers_alone) -> None:
     model = randomise(family.nano())
     assert 100_000 <= count(model) <= 600_000
     answers_alone(model, torch.randn(3, 1, 28, 28))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ep_b", "ep_b_half", "ep_nano"])
-def test_engines_agree_with_torch(name: str, reach_engines) -> None:
-    reach_engines(name)

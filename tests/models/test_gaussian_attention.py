@@ -125,9 +125,3 @@ def test_a_batch_gives_what_each_gives_alone(randomise, answers_alone) -> None:
     torch.manual_seed(1)
     answers_alone(randomise(family.nano()), torch.randn(3, 1, 28, 28))
     answers_alone(randomise(family.published_block()), torch.randn(3, 10, 32))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["gaussian_block", "gaussian_nano"])
-def test_engines_agree_with_torch(name: str, reach_engines) -> None:
-    reach_engines(name)

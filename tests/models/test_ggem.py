@@ -75,9 +75,3 @@ def test_nano_is_small_and_a_batch_gives_what_each_gives_alone(randomise, answer
     model = randomise(family.nano())
     assert 100_000 <= sum(p.numel() for p in model.parameters()) <= 600_000
     answers_alone(model, torch.randn(3, 1, 28, 28))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ggem_b", "ggem_nano"])
-def test_engines_agree_with_torch(name: str, reach_engines) -> None:
-    reach_engines(name)

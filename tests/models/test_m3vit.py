@@ -186,13 +186,3 @@ def test_unselected_experts_are_not_computed() -> None:
     assert counts["trained"] == gate + 1025 * 16 * pair
     assert counts["deployed"] == gate + slots * pair + weighted_sum
     assert slots < 0.4 * 1025 * 16
-
-
-@pytest.mark.slow
-def test_published_size_runs_in_every_engine(reach_engines) -> None:
-    reach_engines("m3vit_small_nyud", batches=(1, 2))
-
-
-@pytest.mark.slow
-def test_decoder_runs_in_every_engine(reach_engines) -> None:
-    reach_engines("m3vit_small_semseg", batches=(1, 2))

@@ -131,9 +131,3 @@ def test_what_is_left_out_is_most_of_the_network() -> None:
 def test_a_batch_gives_what_each_gives_alone(randomise, answers_alone) -> None:
     model = sharpened(randomise(family.MinimalTransformer(family.SYMMETRIC)))
     answers_alone(model, torch.randn(3, 1, 28, 28))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["minimal_nano", "minimal_symmetric_nano", "minimal_full_nano"])
-def test_engines_agree_with_torch(name: str, reach_engines) -> None:
-    reach_engines(name)

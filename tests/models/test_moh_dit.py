@@ -202,14 +202,3 @@ def test_unselected_heads_are_not_computed() -> None:
     slots = (tokens * selected + routed * (tile - 1)) // tile * tile
     pair = 2 * dim * width + 2 * tokens * width
     assert counts[False] - counts[True] == pair * (tokens * routed - slots) - tokens * selected * dim
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["moh_dit_s_75", "moh_dit_s_75_skip"])
-def test_published_size_runs_in_every_engine(name: str, reach_engines) -> None:
-    reach_engines(name)
-
-
-@pytest.mark.slow
-def test_base_size_runs_in_every_engine(reach_engines) -> None:
-    reach_engines("moh_dit_b_90", batches=(1, 2))

@@ -251,9 +251,3 @@ def test_nano_runs_in_every_engine(name: str, reach_engines) -> None:
     exported = reach_engines(name)
     operators = {node.op_type for node in exported.model.graph}
     assert not operators & {"Im2Col", "Col2Im", "Loop", "If", "NonZero"}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["moh_vit_s_80", "moh_vit_b_50_skip"])
-def test_published_size_runs_in_every_engine(name: str, reach_engines) -> None:
-    reach_engines(name)

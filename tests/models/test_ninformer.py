@@ -1,6 +1,5 @@
 """NiNformer: the published size, an independent forward, the deploy form."""
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -92,9 +91,3 @@ def test_deploy_form_costs_less_and_transposes_no_tokens() -> None:
 
 def test_a_batch_gives_what_each_gives_alone(randomise, answers_alone) -> None:
     answers_alone(randomise(family.Ninformer(family.NANO)), torch.randn(3, 1, 28, 28))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ninformer", "ninformer_nano"])
-def test_engines_agree_with_torch(name: str, reach_engines) -> None:
-    reach_engines(name)

@@ -177,6 +177,13 @@ def test_deploy_form_equals_the_trained_form(config: smt.SmtConfig) -> None:
     assert not own & {p.data_ptr() for p in folded.parameters()}
 
 
+@pytest.mark.parametrize("config", [smt.NANO, SMALL_L], ids=["nano", "small_l"])
+def test_every_fold_is_exact_in_float64(config: smt.SmtConfig, folds_exactly) -> None:
+    """Batch norms, layer scales, the scale of the queries, and x + DW(x) as one depth-wise convolution."""
+    size = 28 if config is smt.NANO else 64
+    folds_exactly(randomised(config), torch.randn(2, config.channels, size, size))
+
+
 def test_deploy_form_has_no_norm_and_no_scale_left() -> None:
     folded = randomised(SMALL_L).fused()
     assert not any(isinstance(m, nn.BatchNorm2d | Fusible) for m in folded.modules())
