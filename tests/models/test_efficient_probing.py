@@ -1,6 +1,5 @@
 """Efficient Probing: sizes, an independent forward, the deploy form, and backbones to put it on."""
 
-
 import pytest
 import torch
 from torch import Tensor, nn
