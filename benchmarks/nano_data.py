@@ -46,7 +46,12 @@ def read_images(spec: ModelSpec, source: Path, cache: Path) -> dict[str, Images]
         source: A folder of Fashion-MNIST, or a zip of CIFAR-10's layout.
         cache: A folder for decoded pictures.
     """
-    if source.suffix != ".zip":
+    coloured = spec.preprocess is not None and spec.preprocess.mode == "RGB"
+    if not source.exists() or (source.suffix == ".zip") != coloured:
+        kind = "a zip of CIFAR-10" if coloured else "the folder of Fashion-MNIST"
+        message = f"expected {kind} for {spec.name}, got {source}; see --help"
+        raise SystemExit(message)
+    if not coloured:
         return {"train": _images(*read_split(source, "train")), "test": _images(*read_split(source, "t10k"))}
     decoded = cache / f"{source.stem}-{source.stat().st_size}.npz"
     if not decoded.exists():

@@ -51,11 +51,12 @@ RECIPES = {
     "fatnet_nano": FASHION,
     "ninformer_nano": BRIEF,
     "fmvit_nano": BRIEF,
-    "minimal_nano": replace(BRIEF, steps=2000),
+    "minimal_nano": BRIEF,
     "perceiver_nano": BRIEF,
     "fatnet_cifar_nano": replace(CIFAR, steps=7000),
     "smt_cifar_nano": GROWING,
     "fmvit_cifar_nano": replace(GROWING, steps=4500),
+    "ep_cifar_nano": replace(GROWING, steps=4500),
     "perceiver_cifar_nano": replace(GROWING, steps=4500),
 }
 """What each network is trained by; a network without a line has no recipe yet."""

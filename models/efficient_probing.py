@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from ..errors import BuildError
 from .attach import Attached
 from .fuse_modules import fold_norm_linear
-from .image_sets import FASHION_LABELS, FASHION_MNIST
+from .image_sets import CIFAR10, CIFAR10_LABELS, FASHION_LABELS, FASHION_MNIST
 from .registry import register
-from .small_trunk import small_trunk
+from .small_trunk import residual_trunk, small_trunk
 from .spec import ModelSpec, TensorSpec
 
 
@@ -101,6 +101,11 @@ def nano() -> Attached:
     return Attached(small_trunk(1, 128, depth=3), ProbeHead(128, classes=10, queries=8), layout="maps")
 
 
+def cifar_nano() -> Attached:
+    """Build the small sibling for 32x32 coloured pixels."""
+    return Attached(residual_trunk(3, (32, 64, 96)), ProbeHead(96, classes=10, queries=8), layout="maps")
+
+
 PAPER = "Attention, Please! Revisiting Attentive Probing Through the Lens of Efficiency, arXiv 2506.10178"
 
 
@@ -160,4 +165,19 @@ def ep_nano() -> ModelSpec:
         preprocess=FASHION_MNIST,
         labels=FASHION_LABELS,
         dataset="fashion_mnist",
+    )
+
+
+@register
+def ep_cifar_nano() -> ModelSpec:
+    """The head on a small residual network for 32x32 coloured images of CIFAR-10."""
+    return ModelSpec(
+        name="ep_cifar_nano",
+        build=cifar_nano,
+        inputs=(TensorSpec("image", ("batch", 3, 32, 32)),),
+        paper=f"the head of {PAPER}, on a backbone of our own",
+        licence="Apache-2.0",
+        checked="forward written from the formulae",
+        preprocess=CIFAR10,
+        labels=CIFAR10_LABELS,
     )
