@@ -42,7 +42,10 @@ def subject_of(runtime: Runtime, device: Device, compiled: Path, graph: Callable
     """
     why = stand_in(runtime, device) or ""
     if reason := runtime.cannot_run(device):
-        warning = f"Built here, never run: {reason}. What was checked is the graph it was built from."
+        warning = (
+            f"Built here, never run: {reason}. What was checked is the graph it was built from; on a machine "
+            "that runs it, `fourfold verify BUNDLE` checks it and `fourfold bench BUNDLE --save` times it."
+        )
         return Subject(lambda: GraphSession(graph()), "graph", why, warning, ran=False)
     warning = ""
     if reason := runtime.emulated(device):

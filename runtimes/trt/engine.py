@@ -24,7 +24,7 @@ from .flavour import Choice, choose
 from .order import Outcome, carry_out
 from .profile import profile_of
 from .session import TrtSession
-from .support import known, refused, require
+from .support import explained, known, refused, require
 from .words import builder_reason
 
 
@@ -79,7 +79,8 @@ class TrtRuntime:
         outcome = carry_out(
             serialize(exported), choice, profile, engine=engine, name=exported.name, build=not doubts
         )
-        require((*doubts, *refused(outcome.findings, exported.model)), title, exported.name)
+        found = (*doubts, *refused(outcome.findings, exported.model))
+        require(explained(found, exported.history), title, exported.name)
         if not outcome.built:
             raise BuildError(_not_built(exported, choice, outcome))
         write_facts(facts_of(exported, choice, profile, outcome, engine.read_bytes()), beside(engine))

@@ -37,10 +37,7 @@ def _engine(facts: Facts, cannot_run: str | None) -> Exhibit:
     ]
     note = "Memory as the builder plans it."
     if cannot_run:
-        note += (
-            f" This engine was built, never run: {cannot_run}. On a machine with the GPU, `fourfold verify "
-            "BUNDLE` compares its answers and `fourfold bench BUNDLE --save` times it."
-        )
+        note += f" This engine was built, never run: {cannot_run}."
     return Exhibit("TensorRT engine", ("what", "value"), tuple(rows), note)
 
 

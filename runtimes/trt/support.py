@@ -7,11 +7,12 @@ in float32 without a word. Both were met with TensorRT-RTX 1.7.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from ...errors import UnsupportedError
+from ...export.artifact import Step
 from .order import Finding
 from .words import NO_OPERATOR, parser_reason
 
@@ -58,14 +59,22 @@ def known(model: ir.Model, compute: str) -> tuple[Unsupported, ...]:
         for node in model.graph.all_nodes()
         for reason in _reasons(node, compute)
     ]
-    doubles = (value for value in model.graph.inputs if value.dtype == ir.DataType.DOUBLE)
-    return (*(Unsupported(v.name or "", "input", _DOUBLE) for v in doubles), *found)
+    return (*_inputs(model), *found)
 
 
 def refused(findings: Iterable[Finding], model: ir.Model) -> tuple[Unsupported, ...]:
     """Put the parser's findings into words, with the name of each node."""
     nodes = list(model.graph)
     return tuple(_worded(finding, nodes) for finding in findings)
+
+
+def explained(unsupported: Iterable[Unsupported], history: Iterable[Step]) -> tuple[Unsupported, ...]:
+    """Add why a node was not rewritten into something that builds, where a rewrite said so."""
+    why = {refusal.where: refusal.reason for step in history for refusal in step.refusals if refusal.where}
+    return tuple(
+        replace(u, reason=f"{u.reason}; not rewritten since {why[u.node]}") if u.node in why else u
+        for u in unsupported
+    )
 
 
 def require(unsupported: Iterable[Unsupported], title: str, name: str) -> None:
@@ -89,6 +98,17 @@ def label(node: ir.Node) -> str:
 
 
 _DOUBLE = "it is in float64, which TensorRT would compute in float32"
+_D = ir.DataType
+_INPUTS = frozenset({_D.FLOAT, _D.FLOAT16, _D.BFLOAT16, _D.INT8, _D.UINT8, _D.INT32, _D.INT64, _D.BOOL, None})
+"""Types that inputs may have; None is unknown here, and the parser decides."""
+
+
+def _inputs(model: ir.Model) -> Iterator[Unsupported]:
+    for value in model.graph.inputs:
+        if value.dtype == _D.DOUBLE:
+            yield Unsupported(value.name or "", "input", _DOUBLE)
+        elif value.dtype not in _INPUTS:
+            yield Unsupported(value.name or "", "input", f"TensorRT has no type for {value.dtype}")
 
 
 def _reasons(node: ir.Node, compute: str) -> Iterator[str]:

@@ -6,8 +6,9 @@ import pytest
 from onnx import numpy_helper, parser
 
 from fourfold.errors import UnsupportedError
+from fourfold.export.artifact import Refusal, Step
 from fourfold.runtimes.trt.order import Finding
-from fourfold.runtimes.trt.support import Unsupported, known, refused, require
+from fourfold.runtimes.trt.support import Unsupported, explained, known, refused, require
 from fourfold.runtimes.trt.words import builder_reason, parser_reason
 
 
@@ -38,6 +39,7 @@ ONE, ZERO, FIVE = np.float32(1), np.int8(0), np.int8(5)
             "bias",
         ),
         ("y = QuantizeLinear(x, s, z)", "float[2, 4] x", {"s": ONE, "z": FIVE}, "SM89", "y", "zero point"),
+        ("y = Cast<to=1>(x)", "int16[2, 4] x", {}, "SM89", "x", "no type for INT16"),
         (
             "y = Relu(x)",
             "double[2, 4] x",
@@ -110,6 +112,13 @@ def test_each_node_is_named_once_with_its_first_reason() -> None:
     ) as caught:
         require(found, "T", "net")
     assert caught.value.exit_code == 1
+
+
+def test_a_node_that_could_not_be_rewritten_says_why() -> None:
+    steps = [Step("rewrite: r", "", refusals=(Refusal("a", "its scores are capped"), Refusal("", "other")))]
+    first, second = explained([Unsupported("a", "Odd", "no"), Unsupported("b", "Odd", "no")], steps)
+    assert first.reason == "no; not rewritten since its scores are capped"
+    assert second.reason == "no"
 
 
 def test_many_nodes_are_counted() -> None:
