@@ -21,6 +21,8 @@ from .constants import constant_of, never_negative
 from .lower import Layer, lower_conv, lower_linear
 from .reasons import TWO_TENSORS, why_electronic
 
+_NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 class Lowered(NamedTuple):
     """One node as passes."""
@@ -90,8 +92,8 @@ def _lower_conv(node: ir.Node, name: str) -> Lowered | str:
         return "its kernel depends on the data: a mask cannot be rewritten for every sample"
     if weights.ndim not in (3, 4):
         return f"a convolution in {weights.ndim - 2} dimensions: a plane has two"
-    if weights.dtype.kind != "f":
-        return f"its weights are {weights.dtype}, not floating point"
+    if weights.dtype not in _NUMBERS:
+        return f"its weights are {weights.dtype}: kernels are float32 or float64"
     if max(weights.shape[2:]) == 1:
         return "a kernel of one pixel needs no lens: it is a sum over channels"
     dims = weights.ndim - 2
@@ -147,8 +149,8 @@ def _lower_gemm(node: ir.Node, name: str) -> Lowered | str:
 
 
 def _why_no_linear(weights: Array) -> str:
-    if weights.dtype.kind != "f":
-        return f"its weights are {weights.dtype}, not floating point"
+    if weights.dtype not in _NUMBERS:
+        return f"its weights are {weights.dtype}: kernels are float32 or float64"
     if weights.ndim != 2:
         return f"its weights have {weights.ndim} dimensions: no one matrix for every token"
     if weights.shape[0] == 1:

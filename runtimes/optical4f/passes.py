@@ -25,6 +25,9 @@ from .presets import System
 HEADROOM = 1.25
 """How much brighter than the samples it was set up on an input or a field may be before it saturates."""
 
+_LARGEST_KEPT = 2**27
+"""Bytes of masks that are kept from call to call; larger ones are computed anew."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -112,9 +115,12 @@ class Optics:
 
     def _mask(self, start: int, size: tuple[int, int]) -> Masks:
         key = (start, *size)
-        if key not in self._masks:
-            self._masks[key] = self._prepare(start, size)
-        return self._masks[key]
+        if key in self._masks:
+            return self._masks[key]
+        masks = self._prepare(start, size)
+        if masks.transfer.numel() * masks.transfer.element_size() <= _LARGEST_KEPT:
+            self._masks[key] = masks
+        return masks
 
     def _prepare(self, start: int, size: tuple[int, int]) -> Masks:
         kernels = self._kernels[:, :, start : start + self.setting.channels].flatten(0, 1)

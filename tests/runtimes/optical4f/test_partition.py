@@ -54,6 +54,16 @@ def test_what_stays_electronic_says_why(build: Build, body: str, shape: tuple[in
     assert reason in said
 
 
+@pytest.mark.parametrize("operator", ["Conv", "MatMul"])
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_kernels_of_other_numbers_stay_electronic(build: Build, operator: str, kind: str) -> None:
+    shape = (2, 4, 3, 3) if operator == "Conv" else (8, 3)
+    weights = {"w": normal(*shape).astype(kind)}
+    optical, said = only(split(build, f"y = {operator}(x, w)", IMAGE, weights))
+    assert not optical
+    assert f"its weights are {kind}" in said
+
+
 def test_every_node_has_a_reason(build: Build) -> None:
     body = "a = Conv(x, w) b = Relu(a) c = Flatten(b) y = MatMul(c, v)"
     parts = split(build, body, IMAGE, {"w": normal(2, 4, 3, 3), "v": normal(72, 5)})
