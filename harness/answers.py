@@ -43,7 +43,7 @@ class Answer:
 
 def table(rows: Sequence[Mapping[str, str]]) -> Answer:
     """Answer with rows of the same columns."""
-    return Answer(_columns(rows), [dict(row) for row in rows])
+    return Answer(columns(rows), [dict(row) for row in rows])
 
 
 def doctor(diagnosis: Diagnosis) -> Answer:
@@ -67,8 +67,8 @@ def doctor(diagnosis: Diagnosis) -> Answer:
     ]
     notes = [f"{name}: {what}: {why}" for name, c in built.items() for what, why in c.notes.items()]
     notes += [why for why in diagnosis.engines.values() if isinstance(why, str)]
-    libraries = _columns([{"library": k, "version": v} for k, v in diagnosis.libraries.items()])
-    parts = (head, libraries, _columns(engines), "\n".join(notes), _columns(diagnosis.devices))
+    libraries = columns([{"library": k, "version": v} for k, v in diagnosis.libraries.items()])
+    parts = (head, libraries, columns(engines), "\n".join(notes), columns(diagnosis.devices))
     return Answer("\n\n".join(part for part in parts if part), encode(diagnosis))
 
 
@@ -127,7 +127,8 @@ def _latency_line(latency: LatencySummary) -> str:
     )
 
 
-def _columns(rows: Sequence[Mapping[str, str]]) -> str:
+def columns(rows: Sequence[Mapping[str, str]]) -> str:
+    """Lay rows out under the names of their columns."""
     from rich.console import Console
     from rich.table import Table
 

@@ -17,6 +17,7 @@ import click
 from .. import __version__
 from ..errors import FourfoldError
 from .console import Console
+from .optical_cli import optical
 from .verbs import BUNDLES, DEVICES, OVERWRITE, PATH, SEED, seconds_option, verb
 
 if TYPE_CHECKING:
@@ -203,6 +204,9 @@ def report(console: Console, *, bundles: tuple[Path, ...], **options: Any) -> An
     from .report import report
 
     return answers.written(report(bundles, narrator=console, **options))
+
+
+cli.add_command(optical)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

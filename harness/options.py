@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..calibration.observers import OBSERVERS
@@ -61,3 +62,41 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise UsageError(f"expected {option} as numbers with commas between, got {text!r}") from None
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Read ``"a,b"``; nothing is no names."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
+def whole_numbers(text: str | None, option: str) -> tuple[int, ...]:
+    """Read ``"8"``, ``"4,6,8"`` or ``"2..12"``.
+
+    Raises:
+        UsageError: If it is something else.
+    """
+    found: list[int] = []
+    try:
+        for part in names(text):
+            first, dots, last = part.partition("..")
+            found.extend(range(int(first), int(last) + 1) if dots else (int(first),))
+    except ValueError:
+        found = []
+    if text is not None and not found:
+        raise UsageError(f"expected {option} like 8, 4,6,8 or 2..12, got {text!r}")
+    return tuple(found)
+
+
+def numbers(text: str | None, option: str) -> tuple[float, ...]:
+    """Read ``"0.5"`` or ``"1e3,1e4"``.
+
+    Raises:
+        UsageError: If it is something else.
+    """
+    try:
+        found = tuple(float(part) for part in names(text))
+    except ValueError:
+        found = ()
+    if text is not None and not (found and all(math.isfinite(value) for value in found)):
+        raise UsageError(f"expected {option} like 0.5 or 1e3,1e4, got {text!r}")
+    return found

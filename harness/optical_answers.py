@@ -1,0 +1,85 @@
+"""The answers of the optical verbs: text, one JSON document, and the pictures they were asked to write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from .answers import Answer, columns
+from .document import encode
+from .wording import digits, percent
+
+if TYPE_CHECKING:
+    from ..runtimes.optical4f.budget import LayerBudget
+    from .optical_sweep import Sweep, Swept
+    from .optical_tune import Tuned
+
+SIMULATED = "Simulated: no light was involved."
+
+
+def check_free(out: Path | None, *, overwrite: bool) -> None:
+    """Refuse a file that exists, before any work.
+
+    Raises:
+        UsageError: If it exists and may not be replaced.
+    """
+    if out is not None and out.exists() and not overwrite:
+        raise UsageError(f"expected no file at {out}, got one; use --overwrite, or another -o")
+
+
+def sweep(found: Sweep, out: Path | None) -> Answer:
+    """Answer with a row for each point, the error budget, and the picture where one was asked for."""
+    head = f"{found.model} on {found.device}, {found.samples}. {SIMULATED}"
+    level = f"float: {percent(found.float_share.value)}"
+    parts = [head, level, columns([_row(point) for point in found.points])]
+    if found.budget:
+        parts += ["Error budget of the device as it is, relative error of each layer:", _budget(found.budget)]
+    if out is not None:
+        parts.append(_write_plot(found, out))
+    return Answer("\n\n".join(parts), encode(found))
+
+
+def tuned(found: Tuned) -> Answer:
+    """Answer with the weights that were written and how the loss fell."""
+    tenth = max(1, len(found.losses) // 10)
+    first = sum(found.losses[:tenth]) / len(found.losses[:tenth])
+    last = sum(found.losses[-tenth:]) / len(found.losses[-tenth:])
+    text = (
+        f"distance from the float answers: {digits(first)} in the first tenth of {len(found.losses)} steps, "
+        f"{digits(last)} in the last ({found.samples})\nweights: {found.weights}\n{SIMULATED}"
+    )
+    document = {"weights": str(found.weights), "losses": list(found.losses), "samples": found.samples}
+    return Answer(text, document)
+
+
+def _row(point: Swept) -> Mapping[str, str]:
+    share = point.share
+    return {
+        "varied": point.title,
+        "accuracy (simulated)": percent(share.value),
+        "95 % interval": f"{percent(share.low)} to {percent(share.high)}",
+        "seeds": " ".join(percent(value) for value in point.by_seed),
+        "against float, first seed": point.paired.verdict,
+    }
+
+
+def _budget(budget: tuple[LayerBudget, ...]) -> str:
+    return columns(
+        [
+            {"layer": one.layer} | {cause: percent(error, 2) for cause, error in one.errors.items()}
+            for one in budget
+        ]
+    )
+
+
+def _write_plot(found: Sweep, out: Path) -> str:
+    from .optical_plot import sweep_plot
+
+    plot = sweep_plot(found)
+    if not plot:
+        return "no picture was written: vary bits, photons or the shift over two or more values"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(plot, encoding="utf-8")
+    return f"picture: {out}"

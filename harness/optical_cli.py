@@ -1,0 +1,120 @@
+"""The verbs of ``fourfold optical``; nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .console import Console
+from .verbs import DEVICES, OVERWRITE, PATH, SEED, verb
+
+if TYPE_CHECKING:
+    from .answers import Answer
+
+
+@click.group()
+def optical() -> None:
+    """Study networks on the simulated optical 4f processor: everything here is modelled, nothing measured."""
+
+
+_DEVICE = click.option("--device", default="optical-4f", show_default=True, help="An optical device.")
+_WEIGHTS = click.option("--weights", type=PATH, help="Trained weights in place of the shipped ones.")
+_SCHEME = click.option("--scheme", help="Detection schemes, with commas between.")
+_BITS = click.option("--bits", help="Of the camera's converter: 8, 4,6,8 or 2..12.")
+_PHOTONS = click.option("--photons", help="Electrons at the brightest pixel: 1000 or 1e3,1e4.")
+_SHIFT = click.option("--shift", help="Of the mask in its pixels: 0.5 or 0,0.5,1.")
+
+
+@verb(
+    optical,
+    click.argument("model"),
+    _DEVICE,
+    _SCHEME,
+    _BITS,
+    _PHOTONS,
+    _SHIFT,
+    click.option("--seeds", default=3, show_default=True, help="Draws of the noise for each point."),
+    click.option("--images", default=500, show_default=True, help="Most samples to score on."),
+    click.option("--eval-data", type=PATH, help="Labelled samples: folder, zip or npz."),
+    _WEIGHTS,
+    click.option("--input-shape", help="C,H,W where the model does not declare it."),
+    click.option("-o", "--out", type=PATH, help="Also draw the sweep into this SVG file."),
+    DEVICES,
+    SEED,
+    OVERWRITE,
+)
+def sweep(
+    console: Console,
+    *,
+    model: str,
+    device: str,
+    scheme: str | None,
+    bits: str | None,
+    photons: str | None,
+    shift: str | None,
+    input_shape: str | None,
+    out: Path | None,
+    overwrite: bool,
+    **options: Any,
+) -> Answer:
+    """Simulate MODEL under every combination of schemes, bits, photons and shifts; give the error budget."""
+    from . import optical_answers as answers
+    from . import options as parse
+    from .optical_sweep import sweep, variations
+
+    points = variations(
+        schemes=parse.names(scheme),
+        bits=parse.whole_numbers(bits, "--bits"),
+        photons=parse.numbers(photons, "--photons"),
+        shifts=parse.numbers(shift, "--shift"),
+    )
+    answers.check_free(out, overwrite=overwrite)
+    found = sweep(model, device, points, input_shape=parse.shape(input_shape), narrator=console, **options)
+    return answers.sweep(found, out)
+
+
+@verb(
+    optical,
+    click.argument("model"),
+    _DEVICE,
+    click.option("--scheme", help="Detection scheme to tune for; default: the device's."),
+    click.option("--bits", type=int, help="Of the camera's converter; default: the device's."),
+    click.option("--photons", type=float, help="Electrons at the brightest pixel; default: the device's."),
+    click.option("--shift", type=float, help="Of the mask, in its pixels; default: the device's."),
+    click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True),
+    click.option("--learning-rate", type=click.FloatRange(min=0), default=3e-4, show_default=True),
+    click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True),
+    click.option("--data", type=PATH, help="Samples to tune on; labels are not needed."),
+    _WEIGHTS,
+    click.option("-o", "--out", type=PATH, required=True, help="The safetensors file to write."),
+    DEVICES,
+    SEED,
+    OVERWRITE,
+)
+def tune(
+    console: Console,
+    *,
+    scheme: str | None,
+    bits: int | None,
+    photons: float | None,
+    shift: float | None,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+    **options: Any,
+) -> Answer:
+    """Fine-tune MODEL with the simulated processor in the loop, towards its own float answers."""
+    from ..runtimes.optical4f.tune import TuneRecipe
+    from ..runtimes.optical4f.vary import Variation
+    from . import optical_answers as answers
+    from .optical_tune import tune
+
+    found = tune(
+        variation=Variation(scheme, bits, photons, shift),
+        recipe=TuneRecipe(steps=steps, learning_rate=learning_rate, seed=seed),
+        narrator=console,
+        **options,
+    )
+    return answers.tuned(found)

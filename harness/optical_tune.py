@@ -1,0 +1,122 @@
+"""``optical tune``: a few steps of training with the simulated processor in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..calibration.samples import Samples, open_samples, shipped_samples
+from ..errors import UsageError
+from ..models.sources import resolve
+from ..models.spec import ModelSpec
+from ..runtimes.optical4f.device_conditions import conditions_of
+from ..runtimes.optical4f.runtime import system_of
+from ..runtimes.optical4f.vary import Variation
+from .console import Narrator, Silent
+from .optical_program import optical_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..runtimes.optical4f.tune import TuneRecipe
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning left."""
+
+    weights: Path
+    """State of the network, as ``--weights`` of an export takes it."""
+    losses: tuple[float, ...]
+    """Distance from the float answers, step by step."""
+    samples: str
+    """What it was tuned on."""
+
+
+def tune(
+    model: str,
+    device: str,
+    out: Path,
+    *,
+    variation: Variation | None = None,
+    recipe: TuneRecipe | None = None,
+    batch: int = 32,
+    data: Path | None = None,
+    weights: Path | None = None,
+    devices: Path | None = None,
+    overwrite: bool = False,
+    narrator: Narrator | None = None,
+) -> Tuned:
+    """Fine-tune a network for a simulated processor, towards its own float answers.
+
+    Args:
+        model: A zoo name, a factory, or a timm name: an ONNX file has no weights to train.
+        device: An optical row of devices.yaml.
+        out: The safetensors file to write.
+        variation: What differs from the device while tuning.
+        recipe: How to train.
+        batch: Samples per step.
+        data: Samples, labels not needed; default: the model's shipped training samples.
+        weights: Where to start from; default: the shipped weights.
+        devices: A YAML file of rows laid over the shipped ones.
+        overwrite: Replace an existing file.
+        narrator: Is told of every stage.
+
+    Raises:
+        UsageError: If a name is wrong, there is nothing to tune on, or the file exists.
+        BuildError: If the model cannot be built.
+        RunError: If the training diverges.
+    """
+    from safetensors.torch import save_file
+
+    from ..models.weights import build_model
+    from ..runtimes.optical4f.in_light import Light
+    from ..runtimes.optical4f.tune import TuneRecipe, fine_tune
+
+    say, how, differs = narrator or Silent(), recipe or TuneRecipe(), variation or Variation()
+    if out.exists() and not overwrite:
+        raise UsageError(f"expected no file at {out}, got one; use --overwrite, or another -o")
+    system = differs.system(system_of(optical_device(device, devices)))
+    spec = resolve(model, input_shape=None, preprocess=None)
+    if not isinstance(spec, ModelSpec):
+        raise UsageError(f"expected a network with weights to train, got the ONNX file {model}")
+    samples = _samples(spec, data, how.seed)
+    light = Light(differs.adjust(conditions_of(system)), system.scheme)
+    module = build_model(spec, weights=weights, seed=how.seed)
+    losses: list[float] = []
+    with say.stage(f"tuning {spec.name} for {system.name}, {how.steps} steps"):
+        tuned = fine_tune(
+            module,
+            _batches(samples, spec.inputs[0].name, batch, how.seed),
+            light,
+            how,
+            tell=lambda step, loss: losses.append(loss),
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    save_file({name: value.contiguous() for name, value in tuned.state_dict().items()}, partial)
+    partial.replace(out)
+    return Tuned(out, tuple(losses), samples.source.description)
+
+
+def _samples(spec: ModelSpec, data: Path | None, seed: int) -> Samples:
+    if data is not None:
+        return open_samples(data, spec.inputs, spec.preprocess, limit=None, seed=seed)
+    if spec.dataset:
+        return shipped_samples(spec.dataset, "train", spec.inputs, spec.preprocess, limit=None, seed=seed)
+    raise UsageError(f"expected samples to tune {spec.name} on, got none; give --data with a folder or zip")
+
+
+def _batches(samples: Samples, name: str, batch: int, seed: int) -> Iterator[Tensor]:
+    """Give batches of shuffled samples without end."""
+    import torch
+
+    whole = torch.from_numpy(next(iter(samples.batches(samples.count)))[name])
+    generator = torch.Generator().manual_seed(seed)
+    size = min(batch, samples.count)
+    while True:
+        order = torch.randperm(samples.count, generator=generator)
+        for start in range(0, samples.count - size + 1, size):
+            yield whole[order[start : start + size]]

@@ -1,0 +1,113 @@
+"""A processor with one thing different: another detection scheme, fewer bits, less light, a shifted mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .conditions import IDEAL, Conditions
+from .detection import get_scheme
+from .presets import System
+
+Adjust = Callable[[Conditions], Conditions]
+"""From the conditions of a layer on the device to those that are simulated."""
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What differs from the device; ``None`` leaves it as it is."""
+
+    scheme: str | None = None
+    """How signs are detected."""
+    bits: int | None = None
+    """Of the camera's converter."""
+    photons: float | None = None
+    """Photo-electrons at the brightest pixel."""
+    shift: float | None = None
+    """Of the mask, in its pixels, to the right."""
+
+    def system(self, device: System) -> System:
+        """Give the device with the scheme of this variation.
+
+        Raises:
+            UsageError: If there is no such scheme.
+        """
+        return device if self.scheme is None else replace(device, scheme=get_scheme(self.scheme).name)
+
+    def adjust(self, known: Conditions) -> Conditions:
+        """Put the differences on top of a layer's conditions; light that is brighter fills a deeper well."""
+        found = known
+        if self.bits is not None:
+            found = replace(found, adc_bits=self.bits)
+        if self.photons is not None:
+            well = max(self.photons, found.full_well or 0.0)
+            found = replace(found, electrons=self.photons, full_well=well)
+        if self.shift is not None:
+            found = replace(found, mask_shift=(0.0, self.shift))
+        return found
+
+    @property
+    def title(self) -> str:
+        """Name what differs."""
+        parts = (
+            self.scheme,
+            None if self.bits is None else f"{self.bits} bits",
+            None if self.photons is None else f"{self.photons:g} electrons",
+            None if self.shift is None else f"mask off by {self.shift:g} px",
+        )
+        return ", ".join(part for part in parts if part) or "as the device is"
+
+
+CAUSES: dict[str, tuple[str, ...]] = {
+    "input bits": ("input_bits",),
+    "contrast": ("contrast", "contrast_known"),
+    "mask bits": ("mask_bits",),
+    "mask shift": ("mask_shift", "mask_pixels"),
+    "pixel aperture": ("input_fill", "precompensate"),
+    "defocus": ("defocus",),
+    "aberrations": ("zernike", "stop"),
+    "shot noise": ("electrons", "full_well", "exposure", "shot_noise"),
+    "read noise": ("electrons", "full_well", "exposure", "read_noise"),
+    "pixel response": ("prnu", "pattern_seed"),
+    "converter bits": ("electrons", "full_well", "exposure", "adc_bits"),
+    "laser intensity": ("laser_rin",),
+    "reference phase": ("phase_drift",),
+    "camera shift": ("camera_shift",),
+}
+"""What limits a device, each by the fields of ``Conditions`` that make it."""
+
+
+def alone(cause: str) -> Adjust:
+    """Switch everything off but one cause.
+
+    Args:
+        cause: A key of ``CAUSES``.
+    """
+
+    def adjust(known: Conditions) -> Conditions:
+        one = replace(IDEAL, reference=known.reference).only("reference")
+        names = {name: getattr(known, name) for name in CAUSES[cause]}
+        shot = known.shot_noise if cause == "shot noise" else False
+        return replace(one, **names | {"shot_noise": shot})
+
+    return adjust
+
+
+def present(known: Conditions) -> tuple[str, ...]:
+    """Name the causes that a device has at all: what simulates differently with them alone than without."""
+    return tuple(cause for cause, names in CAUSES.items() if _differs(cause, names, known))
+
+
+def _differs(cause: str, names: tuple[str, ...], known: Conditions) -> bool:
+    setting = {
+        "electrons",
+        "full_well",
+        "exposure",
+        "pattern_seed",
+        "contrast_known",
+        "mask_pixels",
+        "precompensate",
+    }
+    if cause == "shot noise":
+        return known.shot_noise and known.full_scale is not None
+    return any(getattr(known, name) != getattr(IDEAL, name) for name in names if name not in setting)
