@@ -13,6 +13,7 @@ from .wording import digits, percent
 
 if TYPE_CHECKING:
     from ..runtimes.optical4f.budget import LayerBudget
+    from .optical_frames import Written
     from .optical_sweep import Sweep, Swept
     from .optical_tune import Tuned
 
@@ -51,6 +52,24 @@ def tuned(found: Tuned) -> Answer:
         f"{digits(last)} in the last ({found.samples})\nweights: {found.weights}\n{SIMULATED}"
     )
     document = {"weights": str(found.weights), "losses": list(found.losses), "samples": found.samples}
+    return Answer(text, document)
+
+
+def frames(found: Written) -> Answer:
+    """Answer with what was written and how well ideal frames are read back."""
+    text = (
+        f"{found.frames} frames of pass {found.number} of {found.passes} of {found.layer}: {found.folder}\n"
+        f"read back from ideal camera frames, its answers differ from digital ones by {found.error:.1e}\n"
+        f"{SIMULATED}"
+    )
+    document = {
+        "folder": str(found.folder),
+        "layer": found.layer,
+        "pass": found.number,
+        "passes": found.passes,
+        "frames": found.frames,
+        "error": found.error,
+    }
     return Answer(text, document)
 
 

@@ -79,6 +79,30 @@ def sweep(
     optical,
     click.argument("model"),
     _DEVICE,
+    click.option("--layer", help="Name of an optical layer; default: the first."),
+    click.option("--pass", "number", default=0, show_default=True, help="Which pass of the layer."),
+    _WEIGHTS,
+    click.option("--input-shape", help="C,H,W where the model does not declare it."),
+    click.option("-o", "--out", type=PATH, required=True, help="The folder to make."),
+    DEVICES,
+    SEED,
+    OVERWRITE,
+)
+def frames(console: Console, *, model: str, device: str, input_shape: str | None, **options: Any) -> Answer:
+    """Write the planes of one pass: input, mask and ideal camera frames as PNG and NPY, with a manifest."""
+    from . import optical_answers as answers
+    from . import options as parse
+    from .optical_frames import frames
+
+    return answers.frames(
+        frames(model, device, input_shape=parse.shape(input_shape), narrator=console, **options)
+    )
+
+
+@verb(
+    optical,
+    click.argument("model"),
+    _DEVICE,
     click.option("--scheme", help="Detection scheme to tune for; default: the device's."),
     click.option("--bits", type=int, help="Of the camera's converter; default: the device's."),
     click.option("--photons", type=float, help="Electrons at the brightest pixel; default: the device's."),
@@ -88,6 +112,7 @@ def sweep(
     click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True),
     click.option("--data", type=PATH, help="Samples to tune on; labels are not needed."),
     _WEIGHTS,
+    click.option("--input-shape", help="C,H,W where the model does not declare it."),
     click.option("-o", "--out", type=PATH, required=True, help="The safetensors file to write."),
     DEVICES,
     SEED,
@@ -102,6 +127,7 @@ def tune(
     shift: float | None,
     steps: int,
     learning_rate: float,
+    input_shape: str | None,
     seed: int,
     **options: Any,
 ) -> Answer:
@@ -109,10 +135,12 @@ def tune(
     from ..runtimes.optical4f.tune import TuneRecipe
     from ..runtimes.optical4f.vary import Variation
     from . import optical_answers as answers
+    from . import options as parse
     from .optical_tune import tune
 
     found = tune(
         variation=Variation(scheme, bits, photons, shift),
+        input_shape=parse.shape(input_shape),
         recipe=TuneRecipe(steps=steps, learning_rate=learning_rate, seed=seed),
         narrator=console,
         **options,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..calibration.samples import Samples, open_samples, shipped_samples
 from ..errors import UsageError
@@ -45,6 +46,7 @@ def tune(
     batch: int = 32,
     data: Path | None = None,
     weights: Path | None = None,
+    input_shape: tuple[int, ...] | None = None,
     devices: Path | None = None,
     overwrite: bool = False,
     narrator: Narrator | None = None,
@@ -60,6 +62,7 @@ def tune(
         batch: Samples per step.
         data: Samples, labels not needed; default: the model's shipped training samples.
         weights: Where to start from; default: the shipped weights.
+        input_shape: Shape of the input without the batch, where it is not declared.
         devices: A YAML file of rows laid over the shipped ones.
         overwrite: Replace an existing file.
         narrator: Is told of every stage.
@@ -69,8 +72,6 @@ def tune(
         BuildError: If the model cannot be built.
         RunError: If the training diverges.
     """
-    from safetensors.torch import save_file
-
     from ..models.weights import build_model
     from ..runtimes.optical4f.in_light import Light
     from ..runtimes.optical4f.tune import TuneRecipe, fine_tune
@@ -79,7 +80,7 @@ def tune(
     if out.exists() and not overwrite:
         raise UsageError(f"expected no file at {out}, got one; use --overwrite, or another -o")
     system = differs.system(system_of(optical_device(device, devices)))
-    spec = resolve(model, input_shape=None, preprocess=None)
+    spec = resolve(model, input_shape=input_shape, preprocess=None)
     if not isinstance(spec, ModelSpec):
         raise UsageError(f"expected a network with weights to train, got the ONNX file {model}")
     samples = _samples(spec, data, how.seed)
@@ -96,7 +97,9 @@ def tune(
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
-    save_file({name: value.contiguous() for name, value in tuned.state_dict().items()}, partial)
+    state = {name: value.contiguous() for name, value in tuned.state_dict().items()}
+    safetensors: Any = import_module("safetensors.torch")
+    safetensors.save_file(state, partial)
     partial.replace(out)
     return Tuned(out, tuple(losses), samples.source.description)
 

@@ -11,15 +11,15 @@ Independent causes add as squares; where "all together" is larger, they are not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ...export.artifact import Array, Feed
-from .presets import System
+from .program import read_program
 from .session import OpticalSession
-from .vary import Adjust, alone, present
+from .vary import Adjust, alone, as_it_is, present
 
 ALL = "all together"
 
@@ -34,12 +34,7 @@ class LayerBudget:
 
 
 def error_budget(
-    compiled: Path,
-    feed: Feed,
-    *,
-    adjust: Adjust = lambda known: known,
-    system: System | None = None,
-    seed: int = 0,
+    compiled: Path, feed: Feed, *, adjust: Adjust = as_it_is, seed: int = 0
 ) -> tuple[LayerBudget, ...]:
     """Take the budget of a program.
 
@@ -47,7 +42,6 @@ def error_budget(
         compiled: The program.
         feed: Samples to take it on.
         adjust: What differs from the device.
-        system: Hardware in place of the program's.
         seed: Of the noise.
 
     Returns:
@@ -57,15 +51,13 @@ def error_budget(
         RunError: If the program is damaged.
         UsageError: If the samples do not fit.
     """
-    with OpticalSession(compiled, ideal=True) as ideal:
+    device = read_program(compiled).system
+    with OpticalSession(compiled, system=replace(device, ideal=True)) as ideal:
         values = ideal.trace(feed)
-        conditions = ideal.conditions(system, adjust)
+    conditions = OpticalSession(compiled, adjust=adjust).conditions()
     causes = dict.fromkeys(cause for known in conditions for cause in present(known))
     runs = {cause: _chained(adjust, alone(cause)) for cause in causes} | {ALL: adjust}
-    sessions = {
-        cause: OpticalSession(compiled, system=system, adjust=change, seed=seed)
-        for cause, change in runs.items()
-    }
+    sessions = {cause: OpticalSession(compiled, adjust=change, seed=seed) for cause, change in runs.items()}
     return tuple(
         LayerBudget(
             step.layer.name,
@@ -74,7 +66,7 @@ def error_budget(
                 for cause, session in sessions.items()
             },
         )
-        for number, step in enumerate(ideal.steps)
+        for number, step in enumerate(ideal.program.steps)
     )
 
 

@@ -11,9 +11,10 @@ Axes: B batch, d features, m outputs, r c rows and columns of a token.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,10 @@ class Light:
 
 def optical_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     """Give the layers that light can compute, by name: what has fixed kernels of more than one pixel."""
+    modules = cast("Iterable[tuple[str, nn.Module]]", module.named_modules())
     return {
         name: layer
-        for name, layer in module.named_modules()
+        for name, layer in modules
         if (isinstance(layer, nn.Conv2d) and _is_plain(layer))
         or (isinstance(layer, nn.Linear) and layer.in_features > 1)
     }
@@ -88,21 +90,23 @@ def _hook(
 
 def _convolve(layer: nn.Conv2d, x: Tensor, light: Light, generator: torch.Generator) -> Tensor:
     """(B, C, H, W) to (B, O, H', W')."""
+    assert not isinstance(layer.padding, str), "optical_layers leaves those out"
     top, left = _pair(layer.padding)
     window = Window((top, left, top, left), _pair(layer.stride))
     answer = _light(layer.weight, x, Geometry(window, _pair(layer.dilation), layer.groups), light, generator)
-    return answer if layer.bias is None else answer + layer.bias[:, None, None]
+    bias = cast("Tensor | None", layer.bias)
+    return answer if bias is None else answer + bias[:, None, None]
 
 
 def _multiply(layer: nn.Linear, x: Tensor, light: Light, generator: torch.Generator) -> Tensor:
     """(..., d) to (..., m)."""
     rows, columns = token_size(layer.in_features)
     spare = rows * columns - layer.in_features
-    tokens = pad(x.flatten(0, -2), (0, spare)).unflatten(1, (1, rows, columns))
-    kernels = pad(layer.weight, (0, spare)).unflatten(1, (1, rows, columns))
-    answer = _light(kernels, tokens, Geometry(), light, generator).flatten(1)
-    answer = answer.unflatten(0, x.shape[:-1])
-    return answer if layer.bias is None else answer + layer.bias
+    tokens = pad(x, (0, spare)).reshape(-1, 1, rows, columns)
+    kernels = pad(layer.weight, (0, spare)).reshape(-1, 1, rows, columns)
+    answer = _light(kernels, tokens, Geometry(), light, generator).reshape(*x.shape[:-1], -1)
+    bias = cast("Tensor | None", layer.bias)
+    return answer if bias is None else answer + bias
 
 
 def _light(weight: Tensor, x: Tensor, geometry: Geometry, light: Light, generator: torch.Generator) -> Tensor:
@@ -130,7 +134,6 @@ def _is_plain(layer: nn.Conv2d) -> bool:
     return numbers and layer.padding_mode == "zeros" and max(layer.kernel_size) > 1
 
 
-def _pair(values: object) -> tuple[int, int]:
-    assert isinstance(values, tuple)
+def _pair(values: Sequence[int]) -> tuple[int, int]:
     first, second = values
-    return int(first), int(second)
+    return first, second

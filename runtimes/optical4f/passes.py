@@ -21,6 +21,7 @@ from .lower import Layer, from_answers, to_pictures
 from .masks import Masks
 from .plane import Window
 from .presets import System
+from .vary import Adjust, as_it_is
 
 HEADROOM = 1.25
 """How much brighter than the samples it was set up on an input or a field may be before it saturates."""
@@ -46,7 +47,14 @@ class Setting:
 class Optics:
     """One layer in its place."""
 
-    def __init__(self, layer: Layer, kernels: Tensor, setting: Setting, system: System) -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        kernels: Tensor,
+        setting: Setting,
+        system: System,
+        adjust: Adjust = as_it_is,
+    ) -> None:
         """Take the parts.
 
         Args:
@@ -54,11 +62,13 @@ class Optics:
             kernels: (G, M, C, k, l).
             setting: How it is set up.
             system: The hardware.
+            adjust: What differs from its conditions.
         """
         self.layer = layer
         self.setting = setting
         self._kernels = kernels
         self._system = system
+        self._adjust = adjust
         self._masks: dict[tuple[int, int, int], Masks] = {}
         top, left, bottom, right = layer.pads
         self._window = Window((top, left, bottom, right), layer.strides)
@@ -125,7 +135,7 @@ class Optics:
     def _prepare(self, start: int, size: tuple[int, int]) -> Masks:
         kernels = self._kernels[:, :, start : start + self.setting.channels].flatten(0, 1)
         geometry = Geometry(self._window, groups=self.layer.groups)
-        conditions = self._conditions()
+        conditions = self.conditions()
         masks = conv_masks(
             kernels,
             size,
@@ -146,9 +156,10 @@ class Optics:
             gain=masks.gain.amin().expand_as(masks.gain),
         )
 
-    def _conditions(self) -> Conditions:
+    def conditions(self) -> Conditions:
+        """Give what is simulated: the system's conditions with the light of this layer, adjusted."""
         known = conditions_of(self._system)
-        return known if known == IDEAL else replace(known, electrons=self.setting.electrons)
+        return known if known == IDEAL else self._adjust(replace(known, electrons=self.setting.electrons))
 
 
 def _per_kernel(level: Tensor, layer: Layer) -> Tensor:

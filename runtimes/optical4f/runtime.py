@@ -61,7 +61,7 @@ class Optical4fRuntime:
         from .build import build
         from .program import save
 
-        batch = device.batches[1] if device.batches else DEFAULT_BATCH
+        batch = batch_of(device)
         system = system_of(device)
         try:
             loaded = build(exported, system, batch)
@@ -81,10 +81,12 @@ class Optical4fRuntime:
 
     def describe(self, compiled: Path, device: Device) -> tuple[Exhibit, ...]:
         """See ``Describes.describe``: partition, schedule, modelled costs, digital baselines."""
+        from .charts import charts
         from .exhibits import exhibits
         from .program import read_program
 
-        return exhibits(read_program(compiled))
+        program = read_program(compiled)
+        return (*exhibits(program), *charts(program))
 
 
 def system_of(device: Device) -> System:
@@ -94,6 +96,11 @@ def system_of(device: Device) -> System:
         UsageError: If no preset has this name.
     """
     return get_system(device.preset or DEFAULT_PRESET)
+
+
+def batch_of(device: Device) -> int:
+    """Give the samples that a schedule is made for."""
+    return device.batches[1] if device.batches else DEFAULT_BATCH
 
 
 RUNTIME: Runtime = Optical4fRuntime()

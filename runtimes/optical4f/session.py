@@ -14,9 +14,11 @@ from ...errors import BuildError, RunError
 from ...export.artifact import Array, Feed
 from ..runtime import Executed
 from ..sessions import OTHER, check_feed, closed, not_run, shares
+from .conditions import Conditions
 from .presets import System
 from .program import Loaded, Program, load
 from .segments import Segment, segments
+from .vary import Adjust, as_it_is
 
 if TYPE_CHECKING:
     from .passes import Optics
@@ -32,19 +34,23 @@ class OpticalSession:
     The noise of a call is drawn anew for other inputs, and the same for the same inputs.
     """
 
-    def __init__(self, compiled: Path, *, system: System | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, compiled: Path, *, system: System | None = None, adjust: Adjust = as_it_is, seed: int = 0
+    ) -> None:
         """Open a program.
 
         Args:
             compiled: Its JSON.
             system: Hardware to simulate instead of the program's, on the program's schedule.
+            adjust: What differs from the conditions of its layers.
             seed: Of the noise.
         """
         loaded = load(compiled)
         self._program = loaded.program
         self._seed = seed
         self._ran = False
-        self._layers: list[Layer] | None = layers_of(loaded, system or loaded.program.system)
+        self._optics = optics_of(loaded, system or loaded.program.system, adjust)
+        self._layers: list[Layer] | None = layers_of(loaded, self._optics)
         try:
             self._stages = segments(loaded.rest, loaded.program.ends)
         except BuildError as error:
@@ -64,6 +70,15 @@ class OpticalSession:
 
     def run(self, feed: Feed) -> Feed:
         """See ``Session.run``."""
+        values = self.trace(feed)
+        return {spec.name: np.array(values[spec.name]) for spec in self._program.outputs}
+
+    def trace(self, feed: Feed) -> Mapping[str, Array]:
+        """Run, and give every value that passes between light and electronics, by name, with the outputs.
+
+        Raises:
+            UsageError: As ``run``.
+        """
         if self._layers is None:
             raise closed()
         checked = check_feed(feed, self._program.inputs)
@@ -72,7 +87,27 @@ class OpticalSession:
             seed = zlib.crc32(np.ascontiguousarray(array).tobytes(), seed)
         values = execute(self._program, self._stages, self._layers, checked, seed)
         self._ran = True
-        return {spec.name: np.array(values[spec.name]) for spec in self._program.outputs}
+        return values
+
+    def layer(self, number: int, x: Array) -> Array:
+        """Compute one optical node alone.
+
+        Args:
+            number: Its place among the steps of the program, from 0.
+            x: Its input.
+        """
+        if self._layers is None:
+            raise closed()
+        return self._layers[number](x, self._seed + number)
+
+    @property
+    def program(self) -> Program:
+        """What was compiled."""
+        return self._program
+
+    def conditions(self) -> tuple[Conditions, ...]:
+        """Give what is simulated, layer by layer."""
+        return tuple(optics.conditions() for optics in self._optics)
 
     def executed(self) -> tuple[Executed, ...]:
         """See ``Session.executed``; what only moves data does not count."""
@@ -106,20 +141,27 @@ def execute(
     return values
 
 
-def layers_of(loaded: Loaded, system: System) -> list[Layer]:
+def optics_of(loaded: Loaded, system: System, adjust: Adjust) -> list[Optics]:
     """Put every layer into its place."""
-    return [_layer(loaded, number, system) for number in range(len(loaded.program.steps))]
-
-
-def _layer(loaded: Loaded, number: int, system: System) -> Layer:
     import torch
 
     from .passes import Optics
 
-    step, arrays = loaded.program.steps[number], loaded.arrays
-    optics = Optics(step.layer, torch.from_numpy(arrays[f"{number}.kernels"]), step.setting, system)
-    levels = torch.from_numpy(arrays[f"{number}.levels"])
-    return with_bias(optics, levels, arrays.get(f"{number}.bias"))
+    return [
+        Optics(step.layer, torch.from_numpy(loaded.arrays[f"{i}.kernels"]), step.setting, system, adjust)
+        for i, step in enumerate(loaded.program.steps)
+    ]
+
+
+def layers_of(loaded: Loaded, optics: list[Optics]) -> list[Layer]:
+    """Make every layer callable, with the levels and biases of the program."""
+    import torch
+
+    arrays = loaded.arrays
+    return [
+        with_bias(one, torch.from_numpy(arrays[f"{i}.levels"]), arrays.get(f"{i}.bias"))
+        for i, one in enumerate(optics)
+    ]
 
 
 def with_bias(optics: Optics, levels: object, bias: Array | None) -> Layer:

@@ -13,6 +13,11 @@ Adjust = Callable[[Conditions], Conditions]
 """From the conditions of a layer on the device to those that are simulated."""
 
 
+def as_it_is(known: Conditions) -> Conditions:
+    """Change nothing."""
+    return known
+
+
 @dataclass(frozen=True)
 class Variation:
     """What differs from the device; ``None`` leaves it as it is."""
