@@ -64,7 +64,8 @@ def frames(
         UsageError: If there is no such layer or pass, or the folder exists.
         BuildError: If the model cannot be compiled.
     """
-    from ..runtimes.optical4f.frames import ideal_display, pass_frames
+    from ..runtimes.optical4f.backend import Simulator
+    from ..runtimes.optical4f.frames import pass_frames
     from ..runtimes.optical4f.program import load
 
     say = narrator or Silent()
@@ -83,7 +84,7 @@ def frames(
     step = loaded.program.steps[steps[name]]
     with say.stage(f"laying out pass {number} of {name}"):
         laid = pass_frames(loaded, steps[name], values[step.source], number)
-        seen = [ideal_display(f.input, f.mask, f.reference) for f in laid.frames]
+        seen = laid.show(Simulator())
         wanted = laid.wanted()
         error = float(np.abs(laid.read(seen) - wanted).max() / (np.abs(wanted).max() or 1.0))
     with say.stage("writing"):

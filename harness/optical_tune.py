@@ -84,7 +84,7 @@ def tune(
     if not isinstance(spec, ModelSpec):
         raise UsageError(f"expected a network with weights to train, got the ONNX file {model}")
     samples = _samples(spec, data, how.seed)
-    light = Light(differs.adjust(conditions_of(system)), system.scheme)
+    light = Light(differs.adjust(conditions_of(system)), system.scheme, system.signs)
     module = build_model(spec, weights=weights, seed=how.seed)
     losses: list[float] = []
     with say.stage(f"tuning {spec.name} for {system.name}, {how.steps} steps"):

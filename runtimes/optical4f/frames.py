@@ -10,7 +10,7 @@ Axes: Y X rows and columns of the plane, G P C M groups, pictures, channels and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,15 +21,12 @@ from torch.nn.functional import conv2d, pad
 
 from ...errors import UsageError
 from ...export.artifact import Array
+from .backend import Backend
 from .detection import Scheme, get_scheme
-from .fourier import fft2, ifft2
+from .fourier import centred, fft2, ifft2
 from .lower import Layer, to_pictures
 from .program import Loaded
 from .tiling import Layout, input_frame, read_frame, response_frame
-
-Display = Callable[[Array, Array, complex], Array]
-"""Shows an input (Y, X) in 0..1 through a mask (Y, X), complex of at most 1, beside a reference field; gives
-the intensity that the camera saw, (Y, X)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,18 @@ class Pass:
     """g of the masks."""
     level: float
     """Amplitude of the reference."""
+
+    def show(self, bench: Backend) -> list[Array]:
+        """Show every frame and give the intensities (Y, X) that the bench read."""
+        read = (
+            bench.display(
+                torch.from_numpy(frame.input),
+                centred(torch.from_numpy(frame.mask)),
+                reference=frame.reference,
+            )
+            for frame in self.frames
+        )
+        return [(counts * bench.light_per_count).numpy() for counts in read]
 
     def read(self, intensities: Sequence[Array]) -> Array:
         """Turn what the camera saw into answers.
@@ -138,12 +147,6 @@ def pass_frames(loaded: Loaded, step_number: int, x: Array, number: int = 0) -> 
         for (part, amplitude), m, reference in product(inputs.items(), range(len(masks)), scheme.references)
     )
     return Pass(layer, layout, scheme, frames, tiles, kernels, peak, gain, level)
-
-
-def ideal_display(amplitude: Array, mask: Array, reference: complex) -> Array:
-    """Show a frame to an ideal processor: a `Display` of mathematics."""
-    spectrum = fft2(torch.from_numpy(amplitude)) * torch.from_numpy(mask)
-    return (ifft2(spectrum) + reference).abs().square().numpy()
 
 
 def _slices(layout: Layout, tiles: Tensor, kernels: Tensor, number: int) -> tuple[slice, slice, slice, slice]:

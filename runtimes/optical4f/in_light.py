@@ -94,8 +94,7 @@ def _convolve(layer: nn.Conv2d, x: Tensor, light: Light, generator: torch.Genera
     top, left = _pair(layer.padding)
     window = Window((top, left, top, left), _pair(layer.stride))
     answer = _light(layer.weight, x, Geometry(window, _pair(layer.dilation), layer.groups), light, generator)
-    bias = cast("Tensor | None", layer.bias)
-    return answer if bias is None else answer + bias[:, None, None]
+    return answer if layer.bias is None else answer + layer.bias[:, None, None]
 
 
 def _multiply(layer: nn.Linear, x: Tensor, light: Light, generator: torch.Generator) -> Tensor:

@@ -34,10 +34,18 @@ class Variation:
     def system(self, device: System) -> System:
         """Give the device with the scheme of this variation.
 
+        Negative inputs as a phase of half a wave need a scheme that sees the sign of a field; another one
+        shows them in two frames.
+
         Raises:
             UsageError: If there is no such scheme.
         """
-        return device if self.scheme is None else replace(device, scheme=get_scheme(self.scheme).name)
+        if self.scheme is None:
+            return device
+        scheme = get_scheme(self.scheme)
+        seen = scheme.coherent and scheme.linear
+        signs = "pair" if device.signs == "phase" and not seen else device.signs
+        return replace(device, scheme=scheme.name, signs=signs)
 
     def adjust(self, known: Conditions) -> Conditions:
         """Put the differences on top of a layer's conditions; light that is brighter fills a deeper well."""
