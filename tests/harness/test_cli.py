@@ -98,7 +98,7 @@ def leftovers(folder: Path) -> list[str]:
         (("export", "gone.onnx", "--device", "cpu-ort"), 2, "gone.onnx"),
         (("export", "nomodule:make", "--device", "cpu-ort", "--input-shape", "3,8,8"), 2, "nomodule"),
         ((*SMT, "--input-shape", "3,x"), 2, "--input-shape"),
-        (("export", "smt_nano", "--device", "jetson-orin"), 5, "not built yet"),
+        (("export", "smt_nano", "--device", "jetson-orin"), 5, "builds on a machine with that GPU"),
         (("export", "smt_nano"), 2, "--device"),
         (("verify", "nothing"), 2, "nothing"),
         (("compare", "nothing"), 2, "two or more"),
