@@ -42,7 +42,7 @@ CIFAR = replace(FASHION, steps=5000, label_smoothing=0.1, shift=4, edge="reflect
 GROWING = replace(CIFAR, shift=2, small=24, small_share=0.7)
 """For a budget of a dozen epochs: small pictures first, which cost half as much, and less augmentation."""
 
-BRIEF = replace(FASHION, steps=1300, warmup=100, shift=1, ema=0.99)
+BRIEF = replace(FASHION, steps=1000, warmup=100, shift=1, ema=0.99)
 """For a budget of under three epochs: hardly any augmentation, and an average over fewer steps."""
 
 RECIPES = {
@@ -56,7 +56,7 @@ RECIPES = {
     "fatnet_cifar_nano": replace(CIFAR, steps=7000),
     "smt_cifar_nano": GROWING,
     "fmvit_cifar_nano": replace(GROWING, steps=4500),
-    "ep_cifar_nano": replace(GROWING, steps=4500),
+    "ep_cifar_nano": replace(GROWING, steps=4000),
     "perceiver_cifar_nano": replace(GROWING, steps=4500),
 }
 """What each network is trained by; a network without a line has no recipe yet."""
