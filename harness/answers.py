@@ -15,12 +15,14 @@ from ..errors import UnavailableError, VerdictError
 from .document import encode
 
 if TYPE_CHECKING:
+    from ..models.spec import TensorSpec
     from .bench import Timed
     from .bundle import Bundle
     from .listing import Diagnosis
     from .paired import Comparison
     from .result import LatencySummary, Verdict
     from .verify import Verification
+    from .verify_package import PackageCheck
 
 
 UNFOLDED = 1000
@@ -91,6 +93,24 @@ def verification(found: Verification) -> Answer:
     return Answer("\n".join(lines), {"ok": found.ok, "verification": encode(found)}, code)
 
 
+def package(found: PackageCheck) -> Answer:
+    """Answer with what a Core ML package holds, and what it said about itself."""
+    kinds = list(found.operators.items())
+    more = f", and {len(kinds) - 12} kinds more" if len(kinds) > 12 else ""
+    lines = [f"{found.title}: {found.bytes / 1e6:.3g} MB, {sum(found.operators.values())} operators"]
+    lines += [f"  input {_spec(spec)}" for spec in found.inputs]
+    lines += [f"  output {_spec(spec)}" for spec in found.outputs]
+    lines += [f"  state {name}" for name in found.states]
+    lines.append("  operators: " + ", ".join(f"{n} {kind}" for kind, n in kinds[:12]) + more)
+    lines.append("  results: " + ", ".join(f"{n} {kind}" for kind, n in found.precisions.items()))
+    for t in found.traced:
+        shape = " x ".join(map(str, t.shape)) or "one value"
+        broken = f", {t.not_finite} not finite" if t.not_finite else ""
+        lines.append(f"  tensor {t.name}: {shape}, {t.low:.4g} to {t.high:.4g}, mean {t.mean:.4g}{broken}")
+    lines += [*_verdicts(found.verdicts), f"warning: {found.warning}"]
+    return Answer("\n".join(lines), {"ok": found.ok, "package": encode(found)}, _gate(found.ok))
+
+
 def timings(timed: Iterable[Timed]) -> Answer:
     """Answer with one line per bundle."""
     taken = tuple(timed)
@@ -106,6 +126,10 @@ def comparisons(found: Iterable[Comparison]) -> Answer:
 def written(path: Path) -> Answer:
     """Answer with the file that was written."""
     return Answer(f"report: {path}", {"report": str(path)})
+
+
+def _spec(spec: TensorSpec) -> str:
+    return f"{spec.name}: {spec.dtype} ({', '.join(map(str, spec.shape))})"
 
 
 def _gate(ok: bool) -> int:

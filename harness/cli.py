@@ -145,13 +145,43 @@ def export(
     return answers.bundle(bundle)
 
 
-@verb(cli, click.argument("bundle", type=PATH))
-def verify(console: Console, *, bundle: Path) -> Answer:
-    """Check a bundle's hashes and golden answers, without torch and without the source model."""
-    from . import answers
-    from .verify import verify
+@verb(
+    cli,
+    click.argument("bundle", type=PATH),
+    click.option("--golden", type=PATH, help="Of a package: inputs and answers, safetensors or npz."),
+    click.option("--trace", multiple=True, metavar="NAME", help="Of a package: tell about a tensor."),
+    click.option("--save-trace", type=PATH, help="Of a package: write the traced tensors as npz."),
+    SEED,
+)
+def verify(
+    console: Console,
+    *,
+    bundle: Path,
+    golden: Path | None,
+    trace: tuple[str, ...],
+    save_trace: Path | None,
+    seed: int,
+) -> Answer:
+    """Check a bundle's hashes and golden answers, or evaluate any Core ML package.
 
-    return answers.verification(verify(bundle, narrator=console))
+    A bundle needs neither torch nor the source model. A .mlpackage is evaluated operator by operator, which
+    checks conversion and compression, not Apple's kernels.
+    """
+    from . import answers
+
+    if not bundle.suffix.startswith(".ml") and not (bundle / "Manifest.json").is_file():
+        from .verify import verify
+
+        if golden or trace or save_trace:
+            message = "expected a .mlpackage with --golden, --trace or --save-trace, got a bundle"
+            raise click.UsageError(message)
+        return answers.verification(verify(bundle, narrator=console))
+    from .verify_package import verify_package
+
+    found = verify_package(
+        bundle, golden=golden, trace=trace, save_trace=save_trace, seed=seed, narrator=console
+    )
+    return answers.package(found)
 
 
 @verb(

@@ -11,7 +11,7 @@ Axis letters: C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -99,6 +99,15 @@ def complete(feed: Mapping[str, Array], face: Interface) -> dict[str, Array]:
     return filled
 
 
+def as_checked(face: Interface) -> tuple[TensorSpec, ...]:
+    """Give the inputs with free sizes of their own: a package does not say which of them belong together."""
+    return tuple(replace(f.spec, shape=_dims(f.spec.name, _sizes(f.spec), first="")) for f in face.inputs)
+
+
+def _sizes(spec: TensorSpec) -> list[int | None]:
+    return [None if isinstance(size, str) else size for size in spec.shape]
+
+
 def to_value(array: Array, feature: Feature) -> Tensor:
     """Take an input into the program."""
     value = to_tensor(array)
@@ -157,8 +166,8 @@ def _output(feature: Any, told: Any) -> Feature:
     )
 
 
-def _dims(name: str, shape: Sequence[int | None] | None) -> tuple[Dim, ...]:
-    free = ("batch" if axis == 0 else f"{name}.{axis}" for axis in range(len(shape or ())))
+def _dims(name: str, shape: Sequence[int | None] | None, *, first: str = "batch") -> tuple[Dim, ...]:
+    free = (first if first and axis == 0 else f"{name}.{axis}" for axis in range(len(shape or ())))
     return tuple(f if size is None else size for f, size in zip(free, shape or (), strict=True))
 
 

@@ -21,7 +21,7 @@ from ....export.artifact import Array, Feed
 from ....models.spec import TensorSpec
 from ...sessions import check_feed
 from .evaluate import Evaluation, Scope
-from .interface import Interface, complete, interface, to_array, to_value
+from .interface import Interface, as_checked, complete, interface, to_array, to_value
 from .package import damaged, read_package
 from .settle import settle
 from .steps import Block, Compiler, Constant
@@ -86,7 +86,7 @@ class Program:
             BuildError: If the program has an operator that is not known, or one fails.
         """
         self._require_known()
-        checked = check_feed(complete(feed, self.interface), self.inputs)
+        checked = check_feed(complete(feed, self.interface), as_checked(self.interface))
         kept = self.fresh_states() if states is None else states
         run = Evaluation(rounding == "as-written", kept, frozenset(trace))
         with torch.inference_mode():
@@ -124,7 +124,7 @@ class Program:
 
     def names(self) -> tuple[str, ...]:
         """List every tensor that can be traced, in the order of the program."""
-        return (*self.types, *_names_in(self.block), *self.constants)
+        return tuple(dict.fromkeys((*self.types, *_names_in(self.block), *self.constants)))
 
 
 def load_program(path: Path, *, function: str = "") -> Program:

@@ -6,12 +6,20 @@ position outside is an error, though Core ML leaves what happens undefined.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ..signature import Ints
 
-_REDUCE = {"mul": "prod", "max": "amax", "min": "amin"}
+_CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "update": lambda old, new: new,
+    "mul": lambda old, new: old * new,
+    "div": lambda old, new: old / new,
+    "max": torch.maximum,
+    "min": torch.minimum,
+}
 
 
 def gather(
@@ -106,17 +114,11 @@ def _changed(data: Tensor, places: tuple[Tensor, ...], updates: Tensor, mode: st
     flat, counted = _flat(data.shape, places)
     values = updates.reshape(len(counted), -1)
     whole = changed.reshape(-1, values.shape[1]) if values.shape[1] else changed.reshape(flat, 0)
-    if mode == "update":
-        for place, value in zip(map(int, counted), values, strict=True):
-            whole[place] = value
-    elif mode == "div":
-        for place, value in zip(map(int, counted), values, strict=True):
-            whole[place] = whole[place] / value
-    else:
-        if mode not in _REDUCE:
-            message = f"expected mode add, sub, mul, div, max, min or update, got {mode!r}"
-            raise ValueError(message)
-        whole.index_reduce_(0, counted, values, _REDUCE[mode])
+    if mode not in _CHANGES:
+        message = f"expected mode add, sub, {', '.join(_CHANGES)}, got {mode!r}"
+        raise ValueError(message)
+    for place, value in zip(map(int, counted), values, strict=True):
+        whole[place] = _CHANGES[mode](whole[place], value)
     return whole.reshape(data.shape)
 
 

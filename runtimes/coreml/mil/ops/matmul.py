@@ -23,7 +23,8 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
     """Multiply x (..., M, K) by y (..., K, N), each first transposed where told."""
     left = x.mT if transpose_x and x.ndim > 1 else x
     right = y.mT if transpose_y and y.ndim > 1 else y
-    return torch.matmul(left, right)
+    kind = torch.promote_types(left.dtype, right.dtype)
+    return torch.matmul(left.to(kind), right.to(kind))
 
 
 def einsum(values: Tensors, equation: str) -> Tensor:

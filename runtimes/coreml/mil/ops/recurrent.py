@@ -1,7 +1,8 @@
 """Recurrent layers, step by step.
 
 Axis letters: S steps, B batch, I inputs, H hidden size, D directions. ``reverse`` goes through the steps
-backwards and gives its results at the steps they belong to.
+backwards and gives its results in that order; of both directions together, each result stands at the step
+it belongs to.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def rnn(
     for step in _in_order(x, direction):
         h = act(_affine(step, weight_ih, bias) + h @ weight_hh.T)
         states.append(h)
-    return _sequence(states, direction, whole=output_sequence), h
+    return _sequence(states, whole=output_sequence), h
 
 
 def gru(
@@ -79,7 +80,7 @@ def gru(
         inner = r * (h @ inner_out + bias_out) if reset_after else (r * h) @ inner_out + bias_out
         h = (1 - z) * act(to_out + inner) + z * h
         states.append(h)
-    return _sequence(states, direction, whole=output_sequence), h
+    return _sequence(states, whole=output_sequence), h
 
 
 def lstm(
@@ -120,6 +121,7 @@ def lstm(
     (h, h_back), (c, c_back) = _parts(initial_h, size), _parts(initial_c, size)
     ahead = _lstm(x, h, c, forward, acts, "forward", clip, whole=output_sequence)
     behind = _lstm(x, h_back, c_back, backward, acts, "reverse", clip, whole=output_sequence)
+    behind = (behind[0].flip(0), *behind[1:])
     both = [torch.cat(pair, -1) for pair in zip(ahead, behind, strict=True)]
     return both[0], both[1], both[2]
 
@@ -150,7 +152,7 @@ def _lstm(
         c = c if clip is None else c.clamp(-clip, clip)
         h = gate(to_o + peep_o * c) * act(c)
         states.append(h)
-    return _sequence(states, direction, whole=whole), h, c
+    return _sequence(states, whole=whole), h, c
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
@@ -173,7 +175,5 @@ def _in_order(x: Tensor, direction: str) -> list[Tensor]:
     return steps[::-1] if direction == "reverse" else steps
 
 
-def _sequence(states: list[Tensor], direction: str, *, whole: bool) -> Tensor:
-    if not whole:
-        return states[-1].unsqueeze(0)
-    return torch.stack(states[::-1] if direction == "reverse" else states)
+def _sequence(states: list[Tensor], *, whole: bool) -> Tensor:
+    return torch.stack(states) if whole else states[-1].unsqueeze(0)

@@ -8,8 +8,8 @@ A mode says where the sample i of an axis lies, with n values in and m out:
     OFFSET_CORNERS        (i + 1/2) max(1, n - 1) / m
     UNALIGN_CORNERS       (i + 1/2) n / m - 1/2
 
-held between 0 and n - 1. Where samples between values take the nearest one, ties and the default mode go
-down.
+held between 0 and n - 1. ``resize`` to nearest values takes the nearest one, of two the lower; the older
+operators for it take the value below.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def upsample_bilinear(
 
 
 def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
-    """Take the nearest values, by the default mode."""
-    return _nearest(_nearest(x, -2, target_size_height, "DEFAULT"), -1, target_size_width, "DEFAULT")
+    """Take the values below the places of the default mode."""
+    return _below(_below(x, -2, target_size_height), -1, target_size_width)
 
 
 def resize_bilinear(
@@ -129,9 +129,11 @@ def _linear(x: Tensor, axis: int, target: int, mode: str) -> Tensor:
 
 def _nearest(x: Tensor, axis: int, target: int, mode: str) -> Tensor:
     within((*x.shape[:-1], x.shape[-1] * max(1, target)))
-    if mode == "DEFAULT":
-        # In whole numbers: n / m in floats would fall below the exact place now and then.
-        places = torch.arange(target) * x.shape[axis] // target
-    else:
-        places = (positions(mode, x.shape[axis], target) - 0.5).ceil().long().clamp(min=0)
+    places = (positions(mode, x.shape[axis], target) - 0.5).ceil().long().clamp(min=0)
     return x.index_select(axis, places)
+
+
+def _below(x: Tensor, axis: int, target: int) -> Tensor:
+    within((*x.shape[:-1], x.shape[-1] * max(1, target)))
+    # In whole numbers: n / m in floats would fall below the exact place now and then.
+    return x.index_select(axis, torch.arange(target) * x.shape[axis] // target)

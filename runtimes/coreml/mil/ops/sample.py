@@ -48,7 +48,11 @@ def crop_resize(
         rows = _within_box(top * scale[0], bottom * scale[0], target[0], sampling_mode)
         columns = _within_box(left * scale[1], right * scale[1], target[1], sampling_mode)
         down, across = rows.unsqueeze(1).expand(target), columns.unsqueeze(0).expand(target)
-        return bilinear(picture, down, across, _constant, pad_value, whole_only=True)
+        mixed = bilinear(picture, down, across, pad_value)
+        high, wide = picture.shape[1:]
+        # A place outside reads the padding alone, instead of mixing it with the edge.
+        outside = (down < 0) | (down > high - 1) | (across < 0) | (across > wide - 1)
+        return torch.where(outside, torch.full_like(mixed, pad_value), mixed)
 
     if boxes is not None:
         which = torch.arange(len(flat)) if box_indices is None else box_indices
@@ -123,9 +127,9 @@ def resample(
     if padding_mode not in _PADDINGS:
         message = f"expected padding {', '.join(_PADDINGS)}, got {padding_mode!r}"
         raise ValueError(message)
-    read = nearest if sampling_mode == "nearest" else bilinear
-    fold = _PADDINGS[padding_mode]
-    return torch.stack([read(x[i], down[i], across[i], fold, padding_value) for i in range(x.shape[0])])
+    read, fold = nearest if sampling_mode == "nearest" else bilinear, _PADDINGS[padding_mode]
+    down, across = fold(down, x.shape[2]), fold(across, x.shape[3])
+    return torch.stack([read(x[i], down[i], across[i], padding_value) for i in range(x.shape[0])])
 
 
 def _pixels(places: Tensor, size: int, mode: str, *, align_corners: bool) -> Tensor:
@@ -137,11 +141,11 @@ def _pixels(places: Tensor, size: int, mode: str, *, align_corners: bool) -> Ten
 
 
 Fold = Callable[[Tensor, int], Tensor]
-"""From positions beyond the edge to those inside; -1 for the constant."""
+"""From places anywhere to places between the first and the last value of an axis."""
 
 
-def _constant(places: Tensor, size: int) -> Tensor:
-    return torch.where((places < 0) | (places >= size), torch.full_like(places, -1), places)
+def _as_it_is(places: Tensor, size: int) -> Tensor:
+    return places
 
 
 def _border(places: Tensor, size: int) -> Tensor:
@@ -149,59 +153,43 @@ def _border(places: Tensor, size: int) -> Tensor:
 
 
 def _reflection(places: Tensor, size: int) -> Tensor:
-    if size == 1:
-        return torch.zeros_like(places)
-    folded = places.remainder(2 * (size - 1))
-    return torch.where(folded >= size, 2 * (size - 1) - folded, folded)
+    return _folded(places, max(size - 1, 1)).clamp(0, size - 1)
 
 
 def _symmetric(places: Tensor, size: int) -> Tensor:
-    folded = places.remainder(2 * size)
-    return torch.where(folded >= size, 2 * size - 1 - folded, folded)
+    return (_folded(places + 0.5, size) - 0.5).clamp(0, size - 1)
+
+
+def _folded(places: Tensor, span: int) -> Tensor:
+    return span - (places.remainder(2 * span) - span).abs()
 
 
 _PADDINGS: dict[str, Fold] = {
-    "constant": _constant,
+    "constant": _as_it_is,
     "border": _border,
     "reflection": _reflection,
     "symmetric": _symmetric,
 }
 
 
-def bilinear(
-    x: Tensor, down: Tensor, across: Tensor, fold: Fold, constant: float, *, whole_only: bool = False
-) -> Tensor:
-    """Interpolate x (C, H, W) at places of shape (h, w).
-
-    Args:
-        x: One picture.
-        down: Rows, not necessarily whole.
-        across: Columns.
-        fold: The padding.
-        constant: What a padding by a constant reads.
-        whole_only: Whether a place outside reads the constant alone, instead of mixing it with the edge.
-    """
+def bilinear(x: Tensor, down: Tensor, across: Tensor, constant: float) -> Tensor:
+    """Interpolate x (C, H, W) at places of shape (h, w), which need not be whole."""
     top, left = down.floor(), across.floor()
     share_down, share_across = (down - top).float(), (across - left).float()
     rows, columns = top.long(), left.long()
-    reads = [[_read(x, rows + i, columns + j, fold, constant) for j in (0, 1)] for i in (0, 1)]
-    if whole_only:
-        reads = [[_read(x, rows + i, columns + j, _border, constant) for j in (0, 1)] for i in (0, 1)]
+    reads = [[_read(x, rows + i, columns + j, constant) for j in (0, 1)] for i in (0, 1)]
     upper = reads[0][0] * (1 - share_across) + reads[0][1] * share_across
     lower = reads[1][0] * (1 - share_across) + reads[1][1] * share_across
-    mixed = upper * (1 - share_down) + lower * share_down
-    if not whole_only:
-        return mixed
-    outside = (down < 0) | (down > x.shape[1] - 1) | (across < 0) | (across > x.shape[2] - 1)
-    return torch.where(outside, torch.full_like(mixed, constant), mixed)
+    return upper * (1 - share_down) + lower * share_down
 
 
-def nearest(x: Tensor, down: Tensor, across: Tensor, fold: Fold, constant: float) -> Tensor:
+def nearest(x: Tensor, down: Tensor, across: Tensor, constant: float) -> Tensor:
     """Take the nearest values of x (C, H, W), ties to even."""
-    return _read(x, down.round().long(), across.round().long(), fold, constant)
+    return _read(x, down.round().long(), across.round().long(), constant)
 
 
-def _read(x: Tensor, rows: Tensor, columns: Tensor, fold: Fold, constant: float) -> Tensor:
-    rows, columns = fold(rows, x.shape[1]), fold(columns, x.shape[2])
-    values = x[:, rows.clamp(min=0), columns.clamp(min=0)]
-    return torch.where((rows < 0) | (columns < 0), torch.full_like(values, constant), values)
+def _read(x: Tensor, rows: Tensor, columns: Tensor, constant: float) -> Tensor:
+    high, wide = x.shape[1:]
+    values = x[:, rows.clamp(0, high - 1), columns.clamp(0, wide - 1)]
+    outside = (rows < 0) | (rows >= high) | (columns < 0) | (columns >= wide)
+    return torch.where(outside, torch.full_like(values, constant), values)

@@ -34,9 +34,10 @@ def identity(x: Value) -> Value:
 
 
 def reshape(x: Tensor, shape: Ints) -> Tensor:
-    """Give another shape; 0 keeps a size, -1 takes what is left."""
-    sizes = [x.shape[axis] if size == 0 and axis < x.ndim else size for axis, size in enumerate(shape)]
-    return x.reshape(sizes) if len(shape) == x.ndim else x.reshape(shape)
+    """Give another shape: -1 takes what is left, 0 keeps a size, counted from the last one."""
+    ahead = len(shape) - x.ndim
+    kept = [x.shape[i - ahead] if i >= ahead else 1 for i in range(len(shape))]
+    return x.reshape([k if size == 0 else size for size, k in zip(shape, kept, strict=True)])
 
 
 def reshape_like(
