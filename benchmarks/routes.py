@@ -49,7 +49,7 @@ from fourfold.harness.materials import Materials, gather
 from fourfold.harness.origin import Origin, trace
 from fourfold.harness.resample import midmean_interval
 from fourfold.harness.stats import sqnr_db
-from fourfold.harness.steps import quantized, rewritten
+from fourfold.harness.steps import in_precision, rewritten
 from fourfold.models.smt import Smt
 from fourfold.models.sources import resolve
 from fourfold.models.spec import ModelSpec
@@ -221,7 +221,7 @@ def _ours(
         origin = trace(spec, runtime, weights=None, seed=seed, narrator=Silent())
         exported = rewritten(origin, runtime, materials, seed=seed, narrator=Silent())
         yield _route(exported, origin, name, x, folder, opened)
-        integer = quantized(exported, materials, runtime, get_device(name), narrator=Silent())
+        integer = in_precision(exported, "int8", materials, runtime, get_device(name), narrator=Silent())
         yield _route(integer, origin, name, x, folder, opened)
 
 

@@ -202,6 +202,10 @@ class Cuda:
 
         A GPU that failed refuses to free as well; the failure itself was reported before.
         """
+        if self._context.value:
+            # Another thread than the one that opened it may close it.
+            with suppress(CudaError):
+                self.enter()
         for buffer in self._buffers:
             with suppress(CudaError):
                 buffer.free()

@@ -37,6 +37,8 @@ class Driver:
     clock: dict[int, float] = field(default_factory=dict)
     now: float = 0.0
     retained: int = 0
+    current: bool = False
+    """Whether the context is current in the thread that calls."""
 
     def __getattribute__(self, name: str) -> Any:
         fails = object.__getattribute__(self, "fails")
@@ -64,7 +66,9 @@ class Driver:
         return 0
 
     def cuGetErrorString(self, status: int, out: Any) -> int:
-        out._obj.value = {2: b"out of memory", 700: b"an illegal memory access"}[status]
+        out._obj.value = {2: b"out of memory", 201: b"invalid context", 700: b"an illegal memory access"}[
+            status
+        ]
         return 0
 
     def cuDevicePrimaryCtxRetain(self, out: Any, handle: Any) -> int:
@@ -77,7 +81,8 @@ class Driver:
         return 0
 
     def cuCtxSetCurrent(self, context: Any) -> int:
-        return 0 if context.value == 77 and self.retained else 700
+        self.current = context.value == 77 and self.retained > 0
+        return 0 if self.current else 700
 
     def _handle(self, out: Any) -> int:
         out._obj.value = 1000 + len(self.handles)
@@ -97,6 +102,8 @@ class Driver:
     cuEventDestroy_v2 = cuStreamDestroy_v2
 
     def _allocate(self, out: Any, size: Any, kind: dict[int, Any]) -> int:
+        if not self.current:
+            return 201
         memory = ctypes.create_string_buffer(b"\xff" * size.value, size.value)
         out._obj.value = ctypes.addressof(memory)
         kind[out._obj.value] = memory
@@ -109,10 +116,14 @@ class Driver:
         return self._allocate(out, size, self.host)
 
     def cuMemFree_v2(self, pointer: Any) -> int:
+        if not self.current:
+            return 201
         del self.device[pointer.value]
         return 0
 
     def cuMemFreeHost(self, pointer: Any) -> int:
+        if not self.current:
+            return 201
         del self.host[pointer.value]
         return 0
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import threading
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,21 @@ def test_everything_is_freed_at_the_end_and_on_errors(bench: Any) -> None:
         session.executed()
     with pytest.raises(UsageError, match="got a closed one"):
         session.device_ms()
+
+
+def test_a_session_may_be_used_and_closed_in_another_thread(bench: Any) -> None:
+    session, answers = bench.open(), []
+    bench.gpu.current = False  # as in a thread that never saw the context
+
+    def use() -> None:
+        with session:
+            answers.append(session.run(bench.feed(2)))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert answers[0]["y"].shape == (2, 4)
+    assert bench.held() == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("batch", [9, 100])
