@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from .camera import CAMERA_OFF, Signal, capture
+from .camera import CAMERA_OFF, Signal, capture, sees_fields
 from .conditions import Conditions
 from .detection import bias
 from .masks import Masks
-from .plane import Spectrum, Window, fields, place, spectrum
+from .plane import Spectrum, Window, fields, place, shared, spectrum
 from .rounding import quantize
 
-_MOST_VALUES = 2**20
-"""Field values that are propagated at a time: 8 MB of complex64."""
+_MOST_VALUES = 2**18
+"""Field values that are propagated at a time: 2 MB of complex64."""
 
 _ANSWER_OUTPUTS, _LEVEL_OUTPUTS = -4, -5
 """Axis of the last but one of K in an answer and in a level, when nothing was summed behind it."""
@@ -44,6 +44,8 @@ class Bench:
 
     masks: Masks
     window: Window
+    peak: float
+    """Input that the modulator shows as fully bright."""
     level: Tensor | None = None
     summed: int | None = None
     """Axis of the broadcast T and K, from the end, that adds in the light."""
@@ -51,17 +53,33 @@ class Bench:
     """Axis of the answer's leading ones, from the end, that adds after the camera."""
     generator: torch.Generator | None = None
 
-    def observe(self, amplitude: Tensor) -> Seen:
-        """Show tiles and read them, a few kernels at a time.
+    def observe(self, inputs: Tensor) -> Seen:
+        """Show tiles and read them: a few at a time where nothing depends on all, so as to stay in the cache.
 
         Args:
-            amplitude: Wanted amplitude (incoherent: intensity) of each input pixel, 0 to 1. Shape (*T, h, w).
+            inputs: Up to ``peak``, beyond which they saturate. Shape (*T, h, w).
 
         Returns:
-            The signal, in units of amplitude times kernel.
+            Their correlation.
         """
+        most = max(2, _MOST_VALUES // max(1, prod(inputs.shape[1:])))
+        if inputs.dim() < 3 or most >= inputs.shape[0] or not self._apart(inputs):
+            return self._observe(inputs)
+        parts = [self._observe(inputs[at : at + most]) for at in range(0, inputs.shape[0], most)]
+        return _joined(parts, 0, torch.stack([part.level for part in parts]).amax(0))
+
+    def _apart(self, inputs: Tensor) -> bool:
+        """Whether tiles along the first axis could as well come one after the other."""
+        conditions, leading = self.masks.conditions, inputs.dim() - 2
+        fixed = not (conditions.prnu or conditions.dsnu or conditions.laser_rin or conditions.phase_drift)
+        known = self.level is not None or sees_fields(conditions)
+        alone = -leading not in (self.summed, self.added) and shared(inputs, self.masks)
+        return fixed and known and alone and not inputs.requires_grad
+
+    def _observe(self, inputs: Tensor) -> Seen:
+        """Show tiles and read them, a few kernels at a time."""
         masks = self.masks
-        shown = _shown(amplitude, masks.conditions.input_bits)
+        shown = _shown(inputs / self.peak, masks.conditions.input_bits)
         light = spectrum(shown, masks, self.window, summed=self.summed)
         outputs = masks.kernel.shape[-4] if masks.kernel.dim() > 3 else 1
         corner = light.values[..., 0, 0] * masks.transfer[..., 0, 0]
@@ -72,7 +90,11 @@ class Bench:
         if step >= outputs:
             return self._look(light, shown)
         parts = [self._of(start, min(step, outputs - start)) for start in range(0, outputs, step)]
-        return self._joined([part._look(light, shown) for part in parts])
+        seen = [part._look(light, shown) for part in parts]
+        gone, axis = (self.summed is not None) + (self.added is not None), _LEVEL_OUTPUTS
+        axis += self.summed is not None
+        level = torch.cat([part.level for part in seen], axis) if self.level is None else self.level
+        return _joined(seen, _ANSWER_OUTPUTS + gone, level)
 
     def calibration(self, tile: tuple[int, int]) -> Tensor:
         """Observe a uniformly bright tile without noise, as a long calibration frame does.
@@ -85,7 +107,7 @@ class Bench:
         """
         off = replace(self.masks.conditions, **CAMERA_OFF)
         quiet = replace(self, masks=replace(self.masks, conditions=off), level=None)
-        ones = torch.ones(tile, dtype=self.masks.kernel.dtype)
+        ones = torch.full(tile, self.peak, dtype=self.masks.kernel.dtype)
         return quiet.observe(ones.expand(*(1,) * (self.masks.kernel.dim() - 2), *tile)).answer
 
     def _look(self, light: Spectrum, shown: Tensor) -> Seen:
@@ -94,6 +116,7 @@ class Bench:
         region = self.window.read((tile[0], tile[1]), (kernel[0], kernel[1]))
         field = fields(light, masks, region, summed=self.summed)
         gain = masks.gain if self.summed is None else masks.gain.select(self.summed - 3, 0)
+        gain = gain / self.peak
         dark, floor = _dark(conditions, masks.scheme.coherent), None
         if dark:
             glow = dark * (masks.floor if self.summed is None else masks.floor.sum(self.summed - 3))
@@ -119,7 +142,7 @@ class Bench:
         """Take off the electronic share of a bias, and add what adds after the camera."""
         masks, values = self.masks, seen.values
         if masks.scheme.name == "kernel-bias":
-            biased = bias(masks.kernel) * _box_sums(shown, masks, self.window)
+            biased = bias(masks.kernel) * self.peak * _box_sums(shown, masks, self.window)
             values = values - (biased if self.summed is None else biased.sum(self.summed - 2))
         return values if self.added is None else values.sum(self.added - 2)
 
@@ -140,17 +163,17 @@ class Bench:
             level = level.narrow(axis, start, count)
         return replace(self, masks=self.masks.outputs(start, count), level=level)
 
-    def _joined(self, parts: list[Seen]) -> Seen:
-        gone = (self.summed is not None) + (self.added is not None)
-        level_axis = _LEVEL_OUTPUTS + (self.summed is not None)
-        electrons = [part.peak_electrons for part in parts if part.peak_electrons is not None]
-        sizes = [part.answer.numel() for part in parts]
-        return Seen(
-            torch.cat([part.answer for part in parts], _ANSWER_OUTPUTS + gone),
-            torch.cat([part.level for part in parts], level_axis) if self.level is None else self.level,
-            max(electrons, default=None),
-            sum(part.saturated * n for part, n in zip(parts, sizes, strict=True)) / max(1, sum(sizes)),
-        )
+
+def _joined(parts: list[Seen], axis: int, level: Tensor) -> Seen:
+    """Put answers one after the other along an axis."""
+    electrons = [part.peak_electrons for part in parts if part.peak_electrons is not None]
+    sizes = [part.answer.numel() for part in parts]
+    return Seen(
+        torch.cat([part.answer for part in parts], axis),
+        level,
+        max(electrons, default=None),
+        sum(part.saturated * n for part, n in zip(parts, sizes, strict=True)) / max(1, sum(sizes)),
+    )
 
 
 def _shown(amplitude: Tensor, bits: int | None) -> Tensor:

@@ -147,7 +147,7 @@ def spectrum(amplitude: Tensor, masks: Masks, window: Window, *, summed: int | N
     if masks.real and _adds_channels(plane.dim() - 2, masks, summed) and _one_pixel(amplitude, masks, window):
         return Spectrum(plane.unsqueeze(-3), "pixels", tiles)
     if masks.real and masks.packed is None:
-        if _pairable(plane, masks, summed):
+        if tiles > 1 and shared(plane, masks) and summed != 2 - plane.dim():
             even = plane if tiles % 2 == 0 else torch.cat((plane, torch.zeros_like(plane[:1])))
             return Spectrum(fft2(torch.complex(even[0::2], even[1::2])).unsqueeze(-3), "paired", tiles)
         return Spectrum(rfft2(plane).unsqueeze(-3), "half", tiles)
@@ -220,8 +220,12 @@ def _read_one(plane: Tensor, masks: Masks) -> Tensor:
     return seen.reshape(*plane.shape[:-6], *seen.shape[1:], 1, 1)
 
 
-def _pairable(plane: Tensor, masks: Masks, summed: int | None) -> bool:
-    """Whether neighbouring tiles along the first axis see the same masks, each with a result of its own."""
-    tiles, kernels = plane.dim() - 2, masks.kernel.dim() - 2
-    shared = kernels < tiles or (kernels == tiles and tiles > 0 and masks.kernel.shape[0] == 1)
-    return shared and plane.shape[0] > 1 and summed != -tiles
+def shared(tiles: Tensor, masks: Masks) -> bool:
+    """Say whether tiles along the first axis see the same masks and have answers of their own.
+
+    Args:
+        tiles: Shape (*T, h, w).
+        masks: With leading axes K that broadcast against T.
+    """
+    leading, kernels = tiles.dim() - 2, masks.kernel.dim() - 2
+    return kernels < leading or (kernels == leading and leading > 0 and masks.kernel.shape[0] == 1)

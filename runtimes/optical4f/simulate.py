@@ -109,22 +109,21 @@ def simulate_pass(
     )
     low, high = (float(value) for value in torch.aminmax(inputs.detach()))
     largest = max(high, -low) if peak is None else peak
-    bench = Bench(masks, window, level, summed, added, generator)
-    relative = inputs / (largest or 1.0)
+    bench = Bench(masks, window, largest or 1.0, level, summed, added, generator)
     if signs == "pair":
-        seen = bench.observe(torch.stack((relative.clamp(min=0), (-relative).clamp(min=0))))
-        return _result(seen, (seen.answer[0] - seen.answer[1]) * largest, masks, 2)
+        seen = bench.observe(torch.stack((inputs.clamp(min=0), (-inputs).clamp(min=0))))
+        return _result(seen, seen.answer[0] - seen.answer[1], masks, 2)
     if signs == "offset":
-        seen = bench.observe((relative + 1) / 2)
-        return _result(seen, (2 * seen.answer - bench.calibration(tile)) * largest, masks, 1)
+        seen = bench.observe((inputs + bench.peak) / 2)
+        return _result(seen, 2 * seen.answer - bench.calibration(tile), masks, 1)
     if signs == "phase" and not (masks.scheme.coherent and masks.scheme.linear):
         message = f"expected a linear scheme of coherent light for negative fields, got {masks.scheme.name}"
         raise UsageError(message + "; show signs as 'pair' or 'offset'")
     if low < 0 and signs != "phase":
         message = f"expected inputs of at least 0, got {low:.3g}"
         raise UsageError(message + "; choose how signs are shown, 'pair' or 'offset'")
-    seen = bench.observe(relative)
-    return _result(seen, seen.answer * largest, masks, 1)
+    seen = bench.observe(inputs)
+    return _result(seen, seen.answer, masks, 1)
 
 
 def _result(seen: Seen, answer: Tensor, masks: Masks, times: int) -> PassResult:
