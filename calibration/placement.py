@@ -19,6 +19,7 @@ from .graph import (
     activations,
     answers,
     clamped,
+    constant,
     label,
     nodes,
     origin,
@@ -159,7 +160,7 @@ class _Plan:
         if node in self.ends:
             return "the scheme keeps the first or last layer in float"
         if node.op_type in WEIGHTED:
-            reason = unfit_weights(node, self.style) or self._beside_float(node)
+            reason = unfit_weights(node, self.style) or self._beside_float(node) or self._before_axis(node)
         elif node.op_type in MERGING:
             reason = "one of its inputs is constant" if len(activations(node)) < _arity(node) else ""
         elif node.op_type in PASSING:
@@ -192,6 +193,11 @@ class _Plan:
             near |= _made_from(value, 3)
         found = sorted(near & self.style.float_activations)
         return f"it is too small to pay for conversions next to {', '.join(found)}" if found else ""
+
+    def _before_axis(self, node: ir.Node) -> str:
+        """Refuse a layer whose answer gets a new last axis, if the engine cannot carry scales there."""
+        added = self.style.refuses_new_axes and any(map(_adds_last_axis, answers(node)[0].consumers()))
+        return "its answer is given a new last axis, which this engine refuses in integers" if added else ""
 
     # Reasons that do.
 
@@ -231,6 +237,12 @@ class _Plan:
 
 def _arity(node: ir.Node) -> int:
     return 1 if node.op_type in {"Resize", "ReduceMean"} else sum(v is not None for v in node.inputs)
+
+
+def _adds_last_axis(node: ir.Node) -> bool:
+    axes = constant(node.inputs[1]) if node.op_type == "Unsqueeze" else None
+    rank = len(node.outputs[0].shape or ())
+    return axes is not None and any(int(axis) in (-1, rank - 1) for axis in axes.flat)
 
 
 def _made_from(value: ir.Value, hops: int) -> set[str]:

@@ -31,6 +31,8 @@ class QdqStyle:
     """Operators next to which int8 was measured to slow the network down."""
     pays_from: int = 0
     """Multiplications per output value from which a node is quantized even next to those."""
+    refuses_new_axes: bool = False
+    """True leaves a layer in float whose answer is given a new last axis: no scale can be carried past it."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,10 @@ OPENVINO = QdqStyle(
     symmetric_inputs=frozenset({"Gemm", "MatMul"}),
     unsigned_positive=True,
     activation_products=True,
+    refuses_new_axes=True,
 )
-"""OpenVINO: integer kernels write float answers themselves; its matrix products pay for zero points."""
+"""OpenVINO: integer kernels write float answers themselves; its matrix products pay for zero points. It
+refuses the whole graph (seen in 2026.4) when a scale by channel has to pass an Unsqueeze of the last axis."""
 
 SYMMETRIC = QdqStyle(
     name="s8s8",

@@ -224,6 +224,31 @@ def test_a_small_layer_beside_a_float_activation_function_stays_in_float(
         assert "next to Sigmoid" in placement.refusals[0].reason
 
 
+@pytest.mark.parametrize(
+    ("axis", "style", "taken"), [(-1, OPENVINO, 1), (3, OPENVINO, 1), (1, OPENVINO, 2), (-1, SYMMETRIC, 2)]
+)
+def test_a_layer_before_a_new_last_axis_stays_in_float_where_scales_cannot_follow(
+    tmp_path: Path, axis: int, style: QdqStyle, taken: int
+):
+    text = """<ir_version: 10, opset_import: ["": 20]>
+net (float[batch,6,8] x) => (float y) {
+    a = MatMul (x, w)
+    b = MatMul (x, v)
+    c = Unsqueeze (a, axis)
+    d = ReduceMean <keepdims = 0> (c, axis)
+    y = Mul (d, b)
+}
+"""
+    weights = {"w": normal(0, 8, 8), "v": normal(1, 8, 8), "axis": np.array([axis])}
+    net = network(text, weights, (TensorSpec("x", ("batch", 6, 8)),))
+    lifted = next(node for node in net.model.graph if node.op_type == "Unsqueeze").outputs[0]
+    lifted.shape = ir.Shape(["batch", 1, 6, 8] if axis == 1 else ["batch", 6, 8, 1])
+    ranges = collect(net, samples_of(net, tmp_path), QuantScheme(), evaluate=evaluate)
+    placement = place(net.model, ranges.values, style, QuantScheme())
+    assert len(placement.nodes) == taken
+    assert any("new last axis" in r.reason for r in placement.refusals) is (taken == 1)
+
+
 def test_degenerate_and_missing_ranges_are_refused_with_their_reason(convnet: Exported):
     known = dict.fromkeys(("x", "ar", "br", "c", "dr", "p", "g", "f", "y"), (-1.0, 1.0))
     for change, reason in (
