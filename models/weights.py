@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -96,7 +97,8 @@ def _read_pickle(path: Path) -> object:
     import torch
 
     try:
-        with warnings.catch_warnings():
+        # Training scripts keep their arguments beside the weights; a Namespace holds values and does nothing.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             # Such files load or fail like others; the hint is meant for torch's developers.
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,22 @@ def test_torch_files_load_with_and_without_wrapper(tmp_path: Path, wrap: Callabl
     torch.save(wrap(source.state_dict()), tmp_path / "net.pth")
     load_weights(target, tmp_path / "net.pth")
     assert same(source, target)
+
+
+def test_arguments_of_a_training_script_beside_the_weights_are_passed_over(tmp_path: Path) -> None:
+    source, target = randomised(1), randomised(2)
+    arguments = Namespace(lr=1e-3, model="net", betas=(0.9, 0.999), nested=Namespace(seed=1))
+    torch.save({"model": source.state_dict(), "epoch": 3, "args": arguments}, tmp_path / "net.pth")
+    load_weights(target, tmp_path / "net.pth")
+    assert same(source, target)
+
+
+def test_code_among_the_arguments_is_refused(tmp_path: Path) -> None:
+    mark, path = tmp_path / "ran", tmp_path / "net.pth"
+    torch.save({"model": Net().state_dict(), "args": Namespace(hook=RunsCode(mark))}, path)
+    with pytest.raises(BuildError, match=r"net\.pth, which wants to run posix\.system"):
+        load_weights(Net(), path)
+    assert not mark.exists()
 
 
 def test_prefix_of_a_data_parallel_wrapper_is_dropped(tmp_path: Path) -> None:
