@@ -39,7 +39,7 @@ from .dynamic_perceiver_cnn import Trunk, mobilenet_v3, regnet, resnet50
 from .dynamic_perceiver_deploy import FusedPerceiver
 from .image_sets import CIFAR10, CIFAR10_LABELS, FASHION_LABELS, FASHION_MNIST, IMAGENET
 from .registry import register
-from .spec import ModelSpec, TensorSpec
+from .spec import EQUAL_OUTPUTS, ModelSpec, TensorSpec
 
 HEADS = (1, 2, 4, 8)
 EXITS = ("y_early3", "y_att", "y_cnn", "y_merge")
@@ -197,7 +197,7 @@ def _published(name: str, config: PerceiverConfig, params: int) -> ModelSpec:
         outputs=EXITS,
         paper=PAPER,
         licence="MIT",
-        checked="exact count, forward written from the formulae",
+        checked=EQUAL_OUTPUTS,
         params=params,
         preprocess=IMAGENET,
     )

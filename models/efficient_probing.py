@@ -30,7 +30,7 @@ from .fuse_modules import fold_norm_linear
 from .image_sets import CIFAR10, CIFAR10_LABELS, FASHION_LABELS, FASHION_MNIST
 from .registry import register
 from .small_trunk import residual_trunk, small_trunk
-from .spec import ModelSpec, TensorSpec
+from .spec import EQUAL_OUTPUTS, ModelSpec, TensorSpec
 
 
 class EfficientProbing(nn.Module):
@@ -116,7 +116,7 @@ def _head(name: str, dim: int, params: int, *, queries: int = 32, narrower: int 
         inputs=(TensorSpec("tokens", ("batch", 196, dim)),),
         paper=PAPER,
         licence="Apache-2.0",
-        checked="exact count, forward written from the formulae",
+        checked=EQUAL_OUTPUTS,
         params=params,
     )
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from .image_sets import FASHION_LABELS, FASHION_MNIST
 from .registry import register
-from .spec import ModelSpec, TensorSpec
+from .spec import EQUAL_OUTPUTS, ModelSpec, TensorSpec
 
 EPS = 1e-8
 """Added to the variance, and the lower bound of the sum of weights."""
@@ -260,7 +260,7 @@ def gaussian_block() -> ModelSpec:
         outputs=("weighted",),
         paper=PAPER,
         licence="Apache-2.0",
-        checked="exact count, forward written from the formulae",
+        checked=EQUAL_OUTPUTS,
         params=120,
     )
 

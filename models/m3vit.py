@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from .fuse_modules import fold_conv_norm
 from .m3vit_blocks import Block, M3VitConfig
 from .registry import register
-from .spec import ModelSpec, Preprocess, TensorSpec
+from .spec import EQUAL_OUTPUTS, ModelSpec, Preprocess, TensorSpec
 
 
 class Patches(nn.Module):
@@ -184,7 +184,7 @@ def _published(name: str, config: M3VitConfig, params: int) -> ModelSpec:
         outputs=("tokens",),
         paper=PAPER,
         licence="MIT",
-        checked="exact count of the backbone, forward written from the formulae",
+        checked=EQUAL_OUTPUTS,
         params=params,
     )
 
@@ -216,6 +216,6 @@ def m3vit_small_semseg() -> ModelSpec:
         inputs=(TensorSpec("image", ("batch", 3, *SMALL_SEMSEG.size)),),
         paper=PAPER,
         licence="MIT",
-        checked="forward written from the formulae; interpolation without aligned corners is an assumption",
+        checked=f"{EQUAL_OUTPUTS}, backbone with decoder",
         preprocess=NORMALISED,
     )

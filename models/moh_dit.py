@@ -44,7 +44,7 @@ from .moh_dit_blocks import (
     to_image,
 )
 from .registry import register
-from .spec import ModelSpec, TensorSpec
+from .spec import EQUAL_OUTPUTS, ModelSpec, TensorSpec
 
 
 class MohDit(nn.Module):
@@ -156,6 +156,10 @@ S_90 = MohDitConfig(384, 64, (6,) * 12, _runs((3, 8), (6, 4)), _runs((2, 8), (0,
 S_75 = MohDitConfig(384, 64, (6,) * 12, _runs((2, 2), (3, 8), (6, 2)), _runs((1, 6), (2, 4), (0, 2)))
 
 
+COMPARED = (S_90, S_75, B_75)
+AS_COMPARED = "exact count and names; the code of moh_dit_s_90 and moh_dit_b_75 at another size"
+
+
 def _published(name: str, config: MohDitConfig, params: int) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -168,7 +172,7 @@ def _published(name: str, config: MohDitConfig, params: int) -> ModelSpec:
         outputs=("prediction",),
         paper="MoH: Multi-Head Attention as Mixture-of-Head Attention, arXiv 2410.11842",
         licence="Apache-2.0 (MoH); the DiT it builds on has its own",
-        checked="exact count, forward written from the formulae",
+        checked=EQUAL_OUTPUTS if config in COMPARED else AS_COMPARED,
         params=params,
     )
 

@@ -35,7 +35,7 @@ from ..errors import BuildError
 from .image_sets import FASHION_LABELS, FASHION_MNIST, IMAGENET
 from .moh_vit_blocks import Block, MohVitConfig
 from .registry import register
-from .spec import ModelSpec, TensorSpec
+from .spec import EQUAL_OUTPUTS, ModelSpec, TensorSpec
 
 
 class Patches(nn.Module):
@@ -175,7 +175,7 @@ def _published(name: str, config: MohVitConfig, params: int) -> ModelSpec:
         inputs=(TensorSpec("image", ("batch", 3, 224, 224)),),
         paper=PAPER,
         licence="Apache-2.0",
-        checked="exact count, forward written from the formulae",
+        checked=EQUAL_OUTPUTS,
         params=params,
         preprocess=IMAGENET,
     )

@@ -36,7 +36,7 @@ from .image_sets import CIFAR10, CIFAR10_LABELS, FASHION_LABELS, FASHION_MNIST, 
 from .registry import register
 from .smt_blocks import Attention, Block, Modulation, Patches, Stem
 from .smt_deploy import MapNorm, MeanHead
-from .spec import ModelSpec, TensorSpec
+from .spec import EQUAL_OUTPUTS, ModelSpec, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _published(name: str, config: SmtConfig, params: int) -> ModelSpec:
         inputs=(TensorSpec("image", ("batch", 3, 224, 224)),),
         paper=PAPER,
         licence="MIT",
-        checked="parameter count equal to the public code's; answers not compared with public weights",
+        checked=EQUAL_OUTPUTS,
         params=params,
         preprocess=IMAGENET,
     )

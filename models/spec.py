@@ -18,6 +18,14 @@ Dim = int | str
 """A dimension: a size, or the name of a free dimension such as ``"batch"``."""
 
 
+EQUAL_OUTPUTS = "exact count; outputs equal to the authors' code at 1e-5 with randomised weights"
+"""Says of a network that the state dict of the authors' code was loaded unchanged and both were run.
+
+That code ran with plain stand-ins for compiled parts: scans step by step, experts one after another. Norms,
+statistics, layer scales, gates and everything else that starts constant was random.
+"""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """Name, shape and numpy dtype name of one input or output; free dimensions are names."""
