@@ -98,5 +98,8 @@ SYMMETRIC = QdqStyle(
 )
 """TensorRT: int8 on both sides, zero at zero, bias in float."""
 
+COREML = replace(SYMMETRIC, name="s8s8 coreml", unsigned_positive=True)
+"""Core ML: int8 on both sides with zero at zero, or uint8 where nothing is negative; bias in float."""
+
 ARM = replace(ORT_X86, name="u8s8 arm")
 """ONNX Runtime on ARM: its kernels take the same pairs; not timed on such a machine yet."""

@@ -28,7 +28,6 @@ from .rules.mean_to_pool import MeanToPool
 from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
 from .rules.merge_transposes import MergeTransposes
 from .rules.norms_on_tokens import NormsOnTokens
-from .rules.scan_products import ScanProducts
 from .rules.shapes import infer_shapes
 from .rules.state_first import StateFirst
 from .rules.static_shapes import StaticShapes
@@ -53,7 +52,6 @@ PASSES: dict[str, Factory] = {
     "norms_on_tokens": NormsOnTokens,
     "mean_to_pool": MeanToPool,
     "state_first": StateFirst,
-    "scan_products": ScanProducts,
     "unroll_scan": UnrollScan,
     "attention_to_matmul": AttentionToMatMul,
     "dft_to_matmul": DftToMatMul,

@@ -127,7 +127,7 @@ class Bundle:
 
     @property
     def compiled(self) -> Path:
-        """The file the engine opens."""
+        """The file, or the folder, that the engine opens."""
         return self.folder / self.manifest.compiled
 
     @property
@@ -184,8 +184,10 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or str(path) != name:
             raise _damaged(folder, "paths inside the bundle", repr(name))
-    needed = {MODEL, GOLDEN, REPORT, manifest.compiled}
-    absent = sorted(needed - manifest.files.keys())
+    absent = sorted({MODEL, GOLDEN, REPORT} - manifest.files.keys())
+    # Some engines open a folder: then it is its files that the manifest holds.
+    if not any(f"{name}/".startswith(f"{manifest.compiled}/") for name in manifest.files):
+        absent.append(manifest.compiled)
     if absent:
         raise _damaged(folder, f"{', '.join(absent)} in its manifest", "nothing")
     # A note beside the bundle's own files does no harm; a file that an engine may pick up does.

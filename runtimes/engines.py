@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from .device import Device
     from .runtime import Runtime
 
-BUILT = ("ort", "ov", "trt", "optical4f", "null")
+BUILT = ("ort", "ov", "trt", "coreml", "optical4f", "null")
 """Engines of this package: each is a module or folder beside this file that defines ``RUNTIME``."""
 
-PLANNED = {"coreml": "Core ML"}
+PLANNED: dict[str, str] = {}
 """Engines that rows of devices.yaml may already name, though they are not built yet."""
 
 GROUP = "fourfold.runtimes"

@@ -48,7 +48,7 @@ class OrtRuntime:
     name = "ort"
     library = "onnxruntime"
     # A mean stays in float between integer kernels, a pool does not; OpenVINO takes both alike.
-    passes: tuple[str, ...] = ("mean_to_pool", "scan_products")
+    passes: tuple[str, ...] = ("mean_to_pool",)
     capabilities = Capabilities(
         opset=20,
         opsets=(7, 26),

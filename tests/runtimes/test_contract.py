@@ -1,6 +1,7 @@
 """One contract, every engine."""
 
 import platform
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +21,7 @@ DEVICES = {
     "ort": "cpu-ort",
     "ov": "cpu-openvino",
     "trt": "rtx-4090",
+    "coreml": "iphone-15",
     "optical4f": "optical-4f-ideal",
     "null": "null",
 }
@@ -77,7 +79,7 @@ def case(
 
 
 def test_the_compiled_file_lies_in_the_folder_given(case: Case) -> None:
-    assert case.compiled.is_file()
+    assert case.compiled.exists()
 
 
 def test_the_golden_input_gets_the_golden_answer(case: Case) -> None:
@@ -182,9 +184,11 @@ def test_a_closed_session_is_refused(case: Case) -> None:
 @pytest.mark.parametrize("damage", ["truncated", "other", "absent"])
 def test_a_damaged_file_is_refused(case: Case, damage: str, tmp_path: Path) -> None:
     path = tmp_path / case.compiled.name
-    data = case.compiled.read_bytes()
     if damage != "absent":
-        path.write_bytes(data[: len(data) // 2] if damage == "truncated" else b"this is no network")
+        (shutil.copytree if case.compiled.is_dir() else shutil.copy)(case.compiled, path)
+        body = next(path.rglob("*.mlmodel")) if path.is_dir() else path
+        data = body.read_bytes()
+        body.write_bytes(data[: len(data) // 2] if damage == "truncated" else b"this is no network")
     with pytest.raises(RunError, match=f"{path.name}, got: .*; compile it again"):
         case.runtime.open(path, case.device)
 
@@ -219,6 +223,6 @@ def test_nothing_is_missing_here_and_the_version_is_known(case: Case) -> None:
 
 
 def test_another_unit_is_missing() -> None:
-    for name in ("ort", "ov"):
+    for name in ("ort", "ov", "coreml"):
         device = Device("x", "x", name, platform.machine(), unit="NPU7")
         assert "NPU7" in (get_runtime(name).missing(device) or "")

@@ -1,0 +1,126 @@
+"""A package in Core ML itself, on a Mac: Apple's kernels, and which unit takes which operator.
+
+The compute plan names the preferred unit of every operator and its estimated share of the cost before
+anything runs.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from ...errors import RunError
+from ...export.artifact import Feed
+from ..device import Device
+from ..runtime import Executed
+from ..sessions import OTHER, check_feed, closed, not_run, reason, shares
+from .face import Face, read_face
+from .sdk import coremltools
+
+UNITS = {"CPU": "CPU_ONLY", "GPU": "CPU_AND_GPU", "ANE": "CPU_AND_NE"}
+"""Units of device rows as coremltools says them; Core ML never leaves the CPU out."""
+
+_LEAST_MACOS = 14
+"""First macOS with compute plans and quantized programs."""
+_PARTS = {"MLNeuralEngineComputeDevice": "ANE", "MLGPUComputeDevice": "GPU", "MLCPUComputeDevice": "CPU"}
+
+
+def here() -> str | None:
+    """Say why this machine does not run Core ML, or None on a Mac that does."""
+    if platform.system() != "Darwin":
+        return f"Core ML runs on Apple's systems only, and this is {platform.system() or 'another'}"
+    version = platform.mac_ver()[0]
+    if int(version.split(".")[0] or 0) < _LEAST_MACOS:
+        return f"these packages need macOS {_LEAST_MACOS}, and this is macOS {version}"
+    return None
+
+
+class AppleSession:
+    """One package in Core ML."""
+
+    def __init__(self, compiled: Path, device: Device) -> None:
+        self._name = compiled.name
+        self._face: Face = read_face(compiled)
+        ct = coremltools()
+        self._units = getattr(ct.ComputeUnit, UNITS[device.unit])
+        try:
+            self._model: Any = ct.models.MLModel(str(compiled), compute_units=self._units)
+        except Exception as error:  # Core ML's own errors arrive as bare RuntimeErrors
+            message = f"expected Core ML to open {compiled.name}, got: {reason(error)}; compile it again"
+            raise RunError(message) from error
+        self._ran = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._model = None
+
+    def run(self, feed: Feed) -> Feed:
+        """See ``Session.run``; a prediction returns when the unit has finished."""
+        if self._model is None:
+            raise closed()
+        checked = check_feed(feed, self._face.inputs)
+        given = {name: np.ascontiguousarray(a) for name, a in self._face.to_package(checked).items()}
+        try:
+            answers = self._model.predict(given)
+        except Exception as error:
+            message = f"expected Core ML to run {self._name}, got: {reason(error)}; verify the bundle"
+            raise RunError(message) from error
+        self._ran = True
+        return self._face.from_package(answers)
+
+    def executed(self) -> tuple[Executed, ...]:
+        """See ``Session.executed``: the plan's preferred unit of every operator, with the precision written.
+
+        Core ML may compute an operator that is written in float32 on a unit that has float16 only; it says so
+        nowhere, so that the golden check decides.
+        """
+        if self._model is None:
+            raise closed()
+        if not self._ran:
+            raise not_run()
+        return shares(_placed(self._planned(), self._face))
+
+    def _planned(self) -> Counter[tuple[str, str]]:
+        """Count operators by kind and preferred unit."""
+        plans: Any = import_module("coremltools.models.compute_plan").MLComputePlan
+        plan = plans.load_from_path(self._model.get_compiled_model_path(), compute_units=self._units)
+        counts: Counter[tuple[str, str]] = Counter()
+        for operation in _operations(plan.model_structure.program.functions["main"].block):
+            usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+            if usage is not None:
+                unit = type(usage.preferred_compute_device).__name__
+                counts[operation.operator_name.split(".")[-1], _PARTS.get(unit, unit)] += 1
+        return counts
+
+
+def _operations(block: Any) -> Iterable[Any]:
+    for operation in block.operations:
+        yield operation
+        for inner in operation.blocks:
+            yield from _operations(inner)
+
+
+def _placed(planned: Counter[tuple[str, str]], face: Face) -> Iterable[tuple[str, str]]:
+    """Join units and precisions: operators of one kind are taken in the order of their counts."""
+    left = {(kind, precision): count for kind, precision, count in face.operators}
+    for (kind, unit), count in planned.items():
+        for (known, precision), rest in left.items():
+            taken = min(count, rest) if known == kind else 0
+            left[known, precision] -= taken
+            count -= taken
+            for _ in range(taken):
+                yield f"Core ML {unit}", OTHER if precision == "other" else precision
