@@ -49,7 +49,7 @@ RECIPES = {
     "smt_nano": Recipe(),
     "convshare_vit_nano": replace(FASHION, channels_last=False),
     "fatnet_nano": FASHION,
-    "ninformer_nano": BRIEF,
+    "ninformer_nano": replace(BRIEF, steps=700),
     "fmvit_nano": BRIEF,
     "minimal_nano": BRIEF,
     "perceiver_nano": BRIEF,
