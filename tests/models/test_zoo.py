@@ -64,10 +64,8 @@ def swept(names: Iterable[str]) -> list[object]:
 
 
 def test_every_family_is_swept() -> None:
-    families = {family_of(name) for name in model_names()}
     published = {family_of(name) for name in model_names() if name not in NANOS}
     assert {family_of(name) for name in FULL_SIZE} == published
-    assert families - {family_of(name) for name in NANOS} == {"m3vit", "moh_dit"}, "large networks only"
     assert set(COUNTED) | set(FULL_SIZE) <= set(model_names())
 
 
