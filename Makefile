@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 
-.PHONY: demo test test-slow test-zoo zoo-table lint types package check bench clean help
+.PHONY: demo test test-slow test-zoo zoo-table zoo-check lint types package check bench clean help
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -37,6 +37,9 @@ test-zoo: $(VENV)/.installed  ## Run every network of the zoo at its published s
 zoo-table: $(VENV)/.installed  ## Write docs/zoo.md from the zoo and from what test-zoo found
 	$(BIN)/python benchmarks/zoo_page.py
 
+zoo-check: $(VENV)/.installed  ## Check that docs/zoo.md is what zoo-table would write
+	$(BIN)/python -m pytest -q -m zoo tests/test_zoo_page.py
+
 lint: $(VENV)/.installed  ## Check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,7 +50,7 @@ types: $(VENV)/.installed  ## Check types
 package: $(VENV)/.installed  ## Build the wheel and the source archive into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist
 
-check: lint types test  ## Everything that CI checks
+check: lint types test zoo-check  ## Everything that CI checks
 
 bench: $(VENV)/.installed  ## Measure every route side by side (long)
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[bench,timm]"

@@ -23,7 +23,7 @@ FOUND = ROOT / "out" / "zoo"
 
 HEAD = """# The zoo
 
-Written by `make zoo-table`; a test compares it with the code. `fourfold models --table` prints the same.
+Written by `make zoo-table`; `make zoo-check` compares it with the code, `fourfold models --table` prints it.
 
 * *parameters* and *multiply-adds* are counted on torch's meta device, of the network as it is trained, on one
   sample: convolutions and matrix products, those of attention between tokens included, half of what torch's
