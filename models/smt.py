@@ -16,6 +16,11 @@ MLP with a residual convolution inside the activation::
 
     y = W2 GELU(a + DW_3(a)),   a = W1 x
 
+Folds of the deploy form, all exact, with BN(x) = s x + t, a layer scale g and heads of d channels::
+
+    BN(P0 u) = (s P0) u + t                   q k^T / sqrt(d) = (x Wq / sqrt(d)) k^T
+    x + g (x W + b) = x + x (W g) + g b       a + DW_3(a) = DW'_3(a): 1 added to the centre of every kernel
+
 ``smt_nano`` and ``smt_cifar_nano`` have the same blocks; their stem has stride 2 instead of 4, for pictures
 of 28x28 and 32x32 pixels.
 
