@@ -12,7 +12,7 @@ from ..models.spec import ModelSpec
 from .swept import RECORDS, Swept, swept
 from .wording import digits
 
-NOT_SWEPT = "not exported by the sweep"
+NOT_SWEPT = "not swept"
 NONE = "none"
 
 
