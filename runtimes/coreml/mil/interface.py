@@ -76,7 +76,14 @@ def interface(package: Package, function: str, body: Any) -> Interface:
     for feature in told.output:
         if feature.name not in results:
             raise damaged(name, f"the output {feature.name!r} in the program", ", ".join(sorted(results)))
-    return Interface(inputs, tuple(_output(f, told) for f in told.output), states)
+    made = _made(body, name)
+    return Interface(inputs, tuple(_output(f, told, made.get(f.name)) for f in told.output), states)
+
+
+def _made(body: Any, name: str) -> dict[str, Declared]:
+    """Give the types of everything that the outermost operators compute."""
+    operations = body.block_specializations[body.opset].operations
+    return {o.name: declared(o.type, f"{name}, {o.name!r}") for op in operations for o in op.outputs}
 
 
 def complete(feed: Mapping[str, Array], face: Interface) -> dict[str, Array]:
@@ -149,7 +156,7 @@ def _input(feature: Any, told: Declared) -> Feature:
     return Feature(TensorSpec(name, shape, dtype), "tensor", name, "", shapes, bounds, default)
 
 
-def _output(feature: Any, told: Any) -> Feature:
+def _output(feature: Any, told: Any, made: Declared | None) -> Feature:
     name, kind = feature.name, feature.type.WhichOneof("Type")
     if kind in ("stringType", "int64Type") and name == told.predictedFeatureName:
         return Feature(TensorSpec(name, (1,), "str" if kind == "stringType" else "int64"), "label", name)
@@ -161,9 +168,9 @@ def _output(feature: Any, told: Any) -> Feature:
         shape = (1, 1 if colours.startswith("GRAY") else 3, picture.height, picture.width)
         return Feature(TensorSpec(name, shape), "picture", name, colours)
     array = feature.type.multiArrayType
-    return Feature(
-        TensorSpec(name, tuple(array.shape), _DTYPES.get(array.dataType, "float32")), "tensor", name
-    )
+    # The description of an output whose size depends on the input has no shape; the program has one.
+    shape = tuple(array.shape) if array.shape or made is None else _dims(name, made.shape)
+    return Feature(TensorSpec(name, shape, _DTYPES.get(array.dataType, "float32")), "tensor", name)
 
 
 def _dims(name: str, shape: Sequence[int | None] | None, *, first: str = "batch") -> tuple[Dim, ...]:

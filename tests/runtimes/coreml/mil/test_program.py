@@ -255,6 +255,7 @@ def test_a_free_batch_takes_what_the_package_allows(ct: Any, save: Any, tmp_path
     )
     program = load_program(path)
     assert program.inputs[0].shape == ("batch", 6)
+    assert program.outputs[0].shape == ("batch", 32)
     for batch in (2, 5):
         assert program.run({"x": normal(batch, 6)})["y"].shape == (batch, 32)
     with pytest.raises(UsageError, match="expected axis 0 of x from 2 to 5, got 6"):
