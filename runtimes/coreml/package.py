@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,13 @@ def build(exported: Exported, device: Device, out: Path) -> Path:
     try:
         with quiet():
             lowered = lower(exported, canonical(device.target), target_of(device.target))
-            program = _convert(lowered, exported, device, path)
+            features = [
+                _feature(spec, name, device)
+                for spec, name in zip(exported.inputs, lowered.inputs, strict=True)
+            ]
+            program = convert(lowered, features, device, path)
             _check_dimensions(program)
-            describe(path, _facts(exported, lowered, device, program))
+            describe(path, _facts(exported, lowered, device, program), short=_short(exported))
     except Exception as error:  # coremltools raises bare exceptions of many kinds
         shutil.rmtree(path, ignore_errors=True)
         why = str(error) if isinstance(error, Refused) else f"coremltools says: {reason(error)}"
@@ -88,22 +92,29 @@ def build(exported: Exported, device: Device, out: Path) -> Path:
     return path
 
 
-def _convert(lowered: Lowered, exported: Exported, device: Device, path: Path) -> Any:
-    """Run the passes, save, and give the program as it was saved."""
+def convert(lowered: Lowered, features: Sequence[Any], device: Device, path: Path, **face: Any) -> Any:
+    """Run the passes, save, and give the program as it was saved.
+
+    Args:
+        lowered: The program.
+        features: Its inputs, in coremltools' words.
+        device: Gives the oldest system.
+        path: Of the package.
+        face: Further options of coremltools' ``convert``.
+    """
     ct = coremltools()
     model = ct.convert(
         lowered.program,
         source="milinternal",
         convert_to="mlprogram",
-        inputs=[
-            _feature(spec, name, device) for spec, name in zip(exported.inputs, lowered.inputs, strict=True)
-        ],
+        inputs=list(features),
         minimum_deployment_target=target_of(device.target),
         # Precision is what the graph says: nothing is cast that it does not cast.
         compute_precision=ct.precision.FLOAT32,
         pass_pipeline=ct.PassPipeline([f"common::{name}" for name in PASSES], "fourfold"),
         skip_model_load=True,
         package_dir=str(path),
+        **face,
     )
     return model._mil_program
 
@@ -133,6 +144,12 @@ def _check_dimensions(program: Any) -> None:
                 raise ValueError(message)
 
 
+def _short(exported: Exported) -> str:
+    """Say in one line what Xcode shows of the package."""
+    inputs = ", ".join(f"{spec.name} {'x'.join(map(str, spec.shape))}" for spec in exported.inputs)
+    return f"{exported.name} in {exported.precision}, written by fourfold; takes {inputs}"
+
+
 def _facts(exported: Exported, lowered: Lowered, device: Device, program: Any) -> Mapping[str, str]:
     return {
         "fourfold.inputs": specs_to_json(exported.inputs),
@@ -144,12 +161,12 @@ def _facts(exported: Exported, lowered: Lowered, device: Device, program: Any) -
     }
 
 
-def describe(path: Path, facts: Mapping[str, str], *, short: str = "") -> None:
+def describe(path: Path, facts: Mapping[str, str], *, short: str) -> None:
     """Write what a package says of itself into its description."""
     specification = read_specification(path)
     metadata = specification.description.metadata
     metadata.userDefined.update(facts)
-    metadata.shortDescription = short or metadata.shortDescription
+    metadata.shortDescription = short
     (path / SPECIFICATION).write_bytes(specification.SerializeToString())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ....export.artifact import Exported
-from ....models.spec import TensorSpec
+from ....models.spec import Preprocess, TensorSpec
 from ..sdk import builder, mil
 from .call import Held, Scope, variable
 from .elementwise import word
@@ -30,13 +30,22 @@ class Lowered:
     outputs: tuple[str, ...]
 
 
-def lower(exported: Exported, system: str, target: Any) -> Lowered:
+def lower(
+    exported: Exported,
+    system: str,
+    target: Any,
+    *,
+    pixels: Preprocess | None = None,
+    classifies: bool = False,
+) -> Lowered:
     """Lower a network.
 
     Args:
         exported: The network.
         system: Oldest system that the program runs on, such as ``iOS17``.
         target: The same as coremltools says it.
+        pixels: How the pixels 0..255 of its one input become numbers, where the program is to do that.
+        classifies: True turns the first output into probabilities.
 
     Raises:
         Refused: If an operator, or a use of one, has no exact form.
@@ -51,9 +60,11 @@ def lower(exported: Exported, system: str, target: Any) -> Lowered:
     program = mil().Program()
     with mil().Function(_placeholders(exported.inputs, names, free), opset_version=target) as function:
         for spec, name, value in zip(exported.inputs, names, model.graph.inputs, strict=True):
-            scope.values[value] = _taken(function.inputs[name], spec)
+            scope.values[value] = _taken(function.inputs[name], spec, pixels)
         scope = replace(scope, sources=tuple(function.inputs.values()))
         answers = lower_nodes(model.graph, scope)
+        if classifies:
+            answers[0] = builder().softmax(x=variable(answers[0]), axis=-1)
         given = zip(answers, outputs, exported.outputs, strict=True)
         function.set_outputs([_given(held, name, spec) for held, name, spec in given])
     program.add_function("main", function)
@@ -90,8 +101,12 @@ def _placeholders(
     return made
 
 
-def _taken(var: Any, spec: TensorSpec) -> Held:
-    """Bring an input to the type and rank that the graph expects."""
+def _taken(var: Any, spec: TensorSpec, pixels: Preprocess | None) -> Held:
+    """Bring an input to the type, rank and range that the graph expects."""
+    if pixels is not None:
+        mean, std = (np.array(part, np.float32).reshape(1, -1, 1, 1) for part in (pixels.mean, pixels.std))
+        scaled = builder().mul(x=var, y=1 / (np.float32(255) * std))
+        return builder().sub(x=scaled, y=mean / std)
     if not spec.shape:
         var = builder().squeeze(x=var, axes=[0])
     return builder().cast(x=var, dtype="bool") if spec.dtype == "bool" else var
