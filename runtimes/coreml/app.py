@@ -1,8 +1,8 @@
 """The package that an app wants: a picture goes in, a class label comes out.
 
 It computes what the checked package computes, with the declared preprocessing in front and, where the classes
-have names, a softmax behind. It takes one picture of the network's size; Vision resizes for an app. Core ML has
-one scale for all channels alike, so that mean and deviation are operators of the program.
+have names, a softmax behind. It takes one picture of the network's size; Vision resizes for an app. Core
+ML has one scale for all channels alike, so that mean and deviation are operators of the program.
 """
 
 from __future__ import annotations
