@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := out/demo
 
-.PHONY: demo test test-slow test-zoo zoo-table zoo-check lint types package check bench clean help
+.PHONY: demo test test-slow test-zoo zoo-table zoo-check lint types package check bench tensorrt clean help
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
@@ -55,6 +55,9 @@ check: lint types test zoo-check  ## Everything that CI checks
 bench: $(VENV)/.installed  ## Measure every route side by side (long)
 	$(BIN)/python -m pip install $(PIP_ARGS) -c constraints.txt -e ".[bench,timm]"
 	$(BIN)/python benchmarks/routes.py
+
+tensorrt: $(VENV)/.installed  ## Build the zoo for a GPU that is not here, and write docs/tensorrt.md (long)
+	$(BIN)/python benchmarks/trt_support.py
 
 clean:  ## Remove what the build made; .venv and out/ stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
