@@ -90,8 +90,8 @@ def verify_package(
         UnavailableError: If coremltools is not installed.
     """
     say = narrator or Silent()
-    if save_trace is not None and not trace:
-        raise UsageError(f"expected --trace NAME for {save_trace.name}, got none; name a tensor")
+    if save_trace is not None:
+        _check_writable(save_trace, trace)
     with say.stage(f"reading {path.name}"):
         program = load_program(path)
     if program.unknown:
@@ -106,6 +106,14 @@ def verify_package(
     return _check(path, program, compared, traced, verdict)
 
 
+def _check_writable(path: Path, trace: Collection[str]) -> None:
+    if not trace:
+        raise UsageError(f"expected --trace NAME for {path.name}, got none; name a tensor")
+    if path.exists() or not path.parent.is_dir():
+        what = "which exists" if path.exists() else "whose folder does not exist"
+        raise UsageError(f"expected a new file for the traced tensors, got {path}, {what}; name another")
+
+
 def _evaluate(
     program: Program, golden: Path | None, trace: Collection[str], seed: int
 ) -> tuple[tuple[Parity, ...], dict[str, Array], Verdict]:
@@ -114,18 +122,14 @@ def _evaluate(
         answers = program.run(feed, trace=trace)
         compared = _cost_of_half(program, feed, answers) if "fp16" in _precisions(program) else ()
         return compared, {name: answers[name] for name in trace}, _evaluated(program, answers, compared)
-    names = [spec.name for spec in program.outputs]
-    wanted = read_golden(golden, [spec.name for spec in program.inputs], names)
+    outputs = [spec.name for spec in program.outputs]
+    wanted = read_golden(golden, [spec.name for spec in program.inputs], outputs)
     answers = program.run(wanted.inputs, trace=trace)
-    compared = (
-        parity(
-            kind_of(program),
-            {name: array.reshape(_like(array, answers[name])) for name, array in wanted.outputs.items()},
-            {name: answers[name] for name in wanted.outputs},
-            names=("golden", "package"),
-            batch=_batch(wanted.inputs),
-        ),
-    )
+    pairs = {name: _comparable(array, answers[name]) for name, array in wanted.outputs.items()}
+    reference = {name: pair[0] for name, pair in pairs.items()}
+    candidate = {name: pair[1] for name, pair in pairs.items()}
+    names = ("golden", "package")
+    compared = (parity(kind_of(program), reference, candidate, names=names, batch=_batch(wanted.inputs)),)
     return compared, {name: answers[name] for name in trace}, parity_verdict(compared)
 
 
@@ -215,9 +219,14 @@ def _summary(name: str, array: Array) -> TracedTensor:
     return TracedTensor(name, tuple(array.shape), low, high, mean, int(values.size - finite.size))
 
 
-def _like(golden: Array, answer: Array) -> tuple[int, ...]:
-    """Core ML gives a single value as a list of one."""
-    return answer.shape if golden.size == answer.size == 1 else golden.shape
+def _comparable(golden: Array, answer: Array) -> tuple[Array, Array]:
+    """Give both in one shape (Core ML gives a single value as a list of one), and labels as equal or not."""
+    if golden.size == answer.size == 1:
+        golden = golden.reshape(answer.shape)
+    if golden.dtype.kind not in "US":
+        return golden, answer
+    other = golden.astype(str) != answer.astype(str)
+    return np.zeros(golden.shape, np.int8), np.asarray(other, np.int8).reshape(golden.shape)
 
 
 def _batch(feed: Feed) -> int:

@@ -112,6 +112,11 @@ def test_a_tensor_is_traced_and_saved(run: Run, package: Path, tmp_path: Path) -
         (("--golden", "other.npz"), "other.npz: expected the input 'x', got a, b"),
         (("--golden", "half.npz"), "half.npz: expected one of the outputs y, got x"),
         (("--save-trace", "kept.npz"), "expected --trace NAME for kept.npz, got none"),
+        (
+            ("--trace", "x", "--save-trace", "half.npz"),
+            "expected a new file for the traced tensors, got half.npz",
+        ),
+        (("--trace", "x", "--save-trace", "no/t.npz"), "got no/t.npz, whose folder does not exist"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(
@@ -148,3 +153,28 @@ def test_a_bundle_takes_no_options_of_packages(run: Run, tmp_path: Path) -> None
     code, _, err = run("verify", tmp_path, "--trace", "x")
     assert code == 2
     assert "expected a .mlpackage with --golden, --trace or --save-trace, got a bundle" in err
+
+
+@pytest.mark.parametrize(("label", "code"), [("dog", 0), ("cat", 1)])
+def test_labels_are_compared_too(run: Run, tmp_path: Path, label: str, code: int) -> None:
+    ct: Any = pytest.importorskip("coremltools", exc_type=ImportError)
+    with quiet():
+        from coremltools.converters.mil import Builder as mb
+
+        @mb.program(input_specs=[mb.TensorSpec(shape=(1, 2))], opset_version=ct.target.iOS16)
+        def net(x: Any) -> Any:
+            return mb.softmax(x=x, name="odds")
+
+        config = ct.ClassifierConfig(["cat", "dog"], predicted_probabilities_output="odds")
+        model = ct.convert(
+            net,
+            convert_to="mlprogram",
+            minimum_deployment_target=ct.target.iOS16,
+            compute_precision=ct.precision.FLOAT32,
+            classifier_config=config,
+        )
+        model.save(str(tmp_path / "pets.mlpackage"))
+    np.savez(tmp_path / "golden.npz", x=np.array([[0.0, 2.0]], np.float32), classLabel=np.array(label))
+    found, out, _ = run("verify", tmp_path / "pets.mlpackage", "--golden", "golden.npz", "-q")
+    assert found == code
+    assert ("differs" in out) == bool(code)
