@@ -152,13 +152,23 @@ def best_layout(work: Work, height: int, width: int, bright: Bright) -> Layout |
         * -(-work.kernels // (m1 * m2))
         * -(-work.groups // (g1 * g2))
     )
-    on_mask = c1 * c2 * m1 * m2 * g1 * g2
-    for best in np.lexsort((on_mask, passes)):
-        if bright(int(on_mask[best]), int(c1[best] * c2[best])):
-            above = Cells(*(int(x[best]) for x in (i1, c1, m1, g1)))
-            beside = Cells(*(int(x[best]) for x in (i2, c2, m2, g2)))
-            return Layout(work.rows, work.columns, above, beside)
-    return None
+    on_mask, channels = c1 * c2 * m1 * m2 * g1 * g2, c1 * c2
+    allowed = _bright(on_mask, channels, bright)
+    if not allowed.any():
+        return None
+    # Fewest passes first, then fewest kernels on the mask.
+    cost = np.where(allowed, passes * (int(on_mask.max()) + 1) + on_mask, np.iinfo(np.int64).max)
+    best = int(cost.argmin())
+    above = Cells(*(int(x[best]) for x in (i1, c1, m1, g1)))
+    beside = Cells(*(int(x[best]) for x in (i2, c2, m2, g2)))
+    return Layout(work.rows, work.columns, above, beside)
+
+
+def _bright(on_mask: Array, channels: Array, bright: Bright) -> Array:
+    """Ask about every pair of numbers once: (n,) truth values."""
+    base = int(channels.max()) + 1
+    pairs, places = np.unique(on_mask * base + channels, return_inverse=True)
+    return np.array([bright(int(pair) // base, int(pair) % base) for pair in pairs])[places]
 
 
 def _grid(work: Work, down: int, across: int) -> Array:
