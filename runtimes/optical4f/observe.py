@@ -79,7 +79,7 @@ class Bench:
     def _observe(self, inputs: Tensor) -> Seen:
         """Show tiles and read them, a few kernels at a time."""
         masks = self.masks
-        shown = _shown(inputs / self.peak, masks.conditions.input_bits)
+        shown = _shown(inputs, self.peak, masks.conditions.input_bits)
         light = spectrum(shown, masks, self.window, summed=self.summed)
         outputs = masks.kernel.shape[-4] if masks.kernel.dim() > 3 else 1
         corner = light.values[..., 0, 0] * masks.transfer[..., 0, 0]
@@ -88,7 +88,7 @@ class Bench:
         values = corner.numel() // added * (1 if light.form == "pixels" else prod(masks.size))
         step = max(1, outputs * _MOST_VALUES // max(1, values))
         if step >= outputs:
-            return self._look(light, shown)
+            return self._look(light, shown, once=True)
         parts = [self._of(start, min(step, outputs - start)) for start in range(0, outputs, step)]
         seen = [part._look(light, shown) for part in parts]
         gone, axis = (self.summed is not None) + (self.added is not None), _LEVEL_OUTPUTS
@@ -110,11 +110,12 @@ class Bench:
         ones = torch.full(tile, self.peak, dtype=self.masks.kernel.dtype)
         return quiet.observe(ones.expand(*(1,) * (self.masks.kernel.dim() - 2), *tile)).answer
 
-    def _look(self, light: Spectrum, shown: Tensor) -> Seen:
+    def _look(self, light: Spectrum, shown: Tensor, *, once: bool = False) -> Seen:
+        """Pass light through masks to the camera; ``once`` if it is not needed again."""
         masks, conditions = self.masks, self.masks.conditions
         tile, kernel = shown.shape[-2:], masks.kernel.shape[-2:]
         region = self.window.read((tile[0], tile[1]), (kernel[0], kernel[1]))
-        field = fields(light, masks, region, summed=self.summed)
+        field = fields(light, masks, region, summed=self.summed, once=once)
         gain = masks.gain if self.summed is None else masks.gain.select(self.summed - 3, 0)
         gain = gain / self.peak
         dark, floor = _dark(conditions, masks.scheme.coherent), None
@@ -176,11 +177,17 @@ def _joined(parts: list[Seen], axis: int, level: Tensor) -> Seen:
     )
 
 
-def _shown(amplitude: Tensor, bits: int | None) -> Tensor:
+def _shown(inputs: Tensor, peak: float, bits: int | None) -> Tensor:
     """Round to what the modulator shows; negative amplitudes are phases of half a wave, as long as others."""
-    if bool((amplitude.detach() >= 0).all()):
-        return quantize(amplitude.clamp(max=1), bits)
-    return quantize(amplitude.abs().clamp(max=1), bits) * amplitude.detach().sign()
+    if bool(inputs.detach().amin() < 0):
+        amplitude = (inputs / peak).clamp(-1, 1)
+        return quantize(amplitude.abs(), bits) * amplitude.detach().sign()
+    if inputs.requires_grad:
+        return quantize((inputs / peak).clamp(max=1), bits)
+    if bits is None:
+        return (inputs / peak).clamp_(max=1)
+    steps = 2**bits - 1
+    return (inputs * (steps / peak)).clamp_(max=steps).round_().div_(steps)
 
 
 def _largest(field: Tensor, axes: list[int]) -> Tensor:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
@@ -33,6 +34,10 @@ SIZES = (
 )
 """Sizes of plane that are faster to transform than every larger one, measured with MKL in complex64 [M]."""
 # fmt: on
+
+
+_CACHED = 2**18
+"""Pixels of a plane up to which two masks in one are faster; larger ones are bound by memory."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class Spectrum:
 
     values: Tensor
     """Shape (*T, 1, P, Q), or half of the columns, or with two tiles in one."""
-    form: Literal["complex", "half", "paired", "pixels"]
+    form: Literal["complex", "half", "paired", "packed", "pixels"]
     """``pixels``: not transformed, because one pixel is read and a product with the response is shorter."""
     tiles: int
     """Size of the first axis of T, which pairing halves."""
@@ -146,16 +151,29 @@ def spectrum(amplitude: Tensor, masks: Masks, window: Window, *, summed: int | N
     tiles = plane.shape[0] if plane.dim() > 2 else 1
     if masks.real and _adds_channels(plane.dim() - 2, masks, summed) and _one_pixel(amplitude, masks, window):
         return Spectrum(plane.unsqueeze(-3), "pixels", tiles)
-    if masks.real and masks.packed is None:
-        if tiles > 1 and shared(plane, masks) and summed != 2 - plane.dim():
-            even = plane if tiles % 2 == 0 else torch.cat((plane, torch.zeros_like(plane[:1])))
-            return Spectrum(fft2(torch.complex(even[0::2], even[1::2])).unsqueeze(-3), "paired", tiles)
+    if masks.real and masks.packed is not None and prod(masks.size) <= _CACHED:
+        return Spectrum(fft2(plane).unsqueeze(-3), "packed", tiles)
+    if (
+        masks.real
+        and masks.packed is None
+        and tiles > 1
+        and shared(plane, masks)
+        and summed != 2 - plane.dim()
+    ):
+        even = plane if tiles % 2 == 0 else torch.cat((plane, torch.zeros_like(plane[:1])))
+        return Spectrum(fft2(torch.complex(even[0::2], even[1::2])).unsqueeze(-3), "paired", tiles)
+    if masks.real:
         return Spectrum(rfft2(plane).unsqueeze(-3), "half", tiles)
     return Spectrum(fft2(plane).unsqueeze(-3), "complex", tiles)
 
 
 def fields(
-    light: Spectrum, masks: Masks, region: tuple[slice, slice], *, summed: int | None = None
+    light: Spectrum,
+    masks: Masks,
+    region: tuple[slice, slice],
+    *,
+    summed: int | None = None,
+    once: bool = False,
 ) -> Tensor:
     """Propagate transformed tiles through masks to the pixels of the camera that are read.
 
@@ -165,6 +183,7 @@ def fields(
         region: Pixels that are read, from ``Window.read``.
         summed: An axis of the broadcast T and K, counted from the end, over which the fields add in the light
             (channel tiling); ``None`` for none.
+        once: Whether the spectrum is not needed again, so that its memory can be used.
 
     Returns:
         Real fields where the masks allow, else complex. Shape (broadcast of T and K, F, p, q).
@@ -173,19 +192,24 @@ def fields(
     if light.form == "pixels":
         return _read_one(light.values, masks)
     if light.form == "half":
-        half = _transmitted(light.values, masks.transfer[..., : masks.size[1] // 2 + 1], summed)
+        half = _transmitted(light.values, masks.transfer[..., : masks.size[1] // 2 + 1], summed, once)
         return irfft2(half, masks.size)[..., rows, columns]
-    transfer = masks.transfer if masks.packed is None else masks.packed
-    seen = ifft2(_transmitted(light.values, transfer, summed))[..., rows, columns]
+    transfer = masks.packed if light.form == "packed" and masks.packed is not None else masks.transfer
+    seen = ifft2(_transmitted(light.values, transfer, summed, once))[..., rows, columns]
     if light.form == "paired":
         return torch.stack((seen.real, seen.imag), 1).flatten(0, 1)[: light.tiles]
-    return seen if masks.packed is None else torch.cat((seen.real, seen.imag), -3)
+    return torch.cat((seen.real, seen.imag), -3) if light.form == "packed" else seen
 
 
-def _transmitted(values: Tensor, transfer: Tensor, summed: int | None) -> Tensor:
+def _transmitted(values: Tensor, transfer: Tensor, summed: int | None, once: bool) -> Tensor:
     """Multiply (*T, 1, P, Q) and (*K, F, P, Q), and add over an axis of the broadcast T and K."""
     if summed is None:
-        return values * transfer
+        alone = once and transfer.dim() <= values.dim() and transfer.numel() <= values.numel()
+        free = alone and not values.requires_grad and not transfer.requires_grad
+        same = free and all(
+            n in (1, m) for n, m in zip(transfer.shape[::-1], values.shape[::-1], strict=False)
+        )
+        return values.mul_(transfer) if same else values * transfer
     if summed == -1 and transfer.dim() == 6 and values.dim() >= 7 and values.shape[-5] == 1:
         # One matrix product per frequency: (B, C) of tiles times (C, M F) of masks, for each group.
         flat = values.squeeze(-5).squeeze(-3).flatten(0, -5)

@@ -57,9 +57,12 @@ def pattern(conditions: Conditions, shape: tuple[int, ...], dtype: torch.dtype) 
         The pattern, the same for the same seed and shape.
     """
     generator = torch.Generator().manual_seed((_APART + conditions.pattern_seed) % 2**32)
-    response = 1 + conditions.prnu * torch.randn(shape, generator=generator, dtype=dtype)
-    dark = conditions.dsnu * torch.randn(shape, generator=generator, dtype=dtype)
-    return Pattern(response if conditions.prnu else None, dark if conditions.dsnu else None)
+    response = dark = None
+    if conditions.prnu:
+        response = 1 + conditions.prnu * torch.randn(shape, generator=generator, dtype=dtype)
+    if conditions.dsnu:
+        dark = conditions.dsnu * torch.randn(shape, generator=generator, dtype=dtype)
+    return Pattern(response, dark)
 
 
 def expose(conditions: Conditions, peak: Tensor, mean: Tensor | None) -> Exposed:
@@ -108,13 +111,13 @@ def read(
     electrons = _patterned(intensity * exposed.per_electron, fixed)
     electrons = electrons + conditions.dark if conditions.dark else electrons
     electrons = _noise(electrons, conditions, generator)
+    black, unit = conditions.dark, 1 / exposed.per_electron
     if conditions.full_well is None and conditions.adc_bits is None:
-        counted = electrons
-    else:
-        ceiling = exposed.ceiling * exposed.per_electron
-        counted = _convert(electrons + conditions.offset, ceiling, conditions.adc_bits)
-    black = conditions.dark + (0.0 if counted is electrons else conditions.offset)
-    return (counted - black if black else counted) / exposed.per_electron
+        return (electrons - black if black else electrons) * unit
+    lifted = electrons + conditions.offset if conditions.offset else electrons
+    black += conditions.offset
+    counted = _convert(lifted, exposed.ceiling * exposed.per_electron, conditions.adc_bits, unit)
+    return counted - black * unit if black else counted
 
 
 def snr(electrons: Tensor, conditions: Conditions) -> Tensor:
@@ -149,18 +152,24 @@ def _noise(electrons: Tensor, conditions: Conditions, generator: torch.Generator
         spread = conditions.read_noise
         return electrons + spread * _normal(electrons, generator) if spread else electrons
     # A thousandth of an electron keeps the slope of the root finite in the dark.
-    spread = (electrons.clamp(min=0) + (conditions.read_noise**2 + 1e-6)).sqrt_()
-    return torch.addcmul(electrons, spread, _normal(electrons, generator))
+    spread = electrons.clamp(min=0).add_(conditions.read_noise**2 + 1e-6).sqrt_()
+    noise = _normal(electrons, generator)
+    if electrons.requires_grad:
+        return torch.addcmul(electrons, spread, noise)
+    return noise.mul_(spread).add_(electrons)
 
 
 def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.empty_like(like).normal_(generator=generator)
 
 
-def _convert(values: Tensor, ceiling: Tensor, bits: int | None) -> Tensor:
-    """Saturate at zero and at the ceiling, and round to steps of ceiling / (2**bits - 1)."""
+def _convert(values: Tensor, ceiling: Tensor, bits: int | None, unit: Tensor | float = 1.0) -> Tensor:
+    """Saturate at zero and the ceiling, round to ceiling / (2**bits - 1), and give multiples of a unit."""
     if bits is None:
-        return torch.minimum(values.clamp(min=0), ceiling)
+        return torch.minimum(values.clamp(min=0), ceiling) * unit
     most = 2**bits - 1
-    counts = (values * (most / ceiling)).clamp(0, most)
-    return through(torch.round(counts), counts) * (ceiling / most)
+    counts = values * (most / ceiling)
+    if not counts.requires_grad:
+        return counts.clamp_(0, most).round_().mul_(ceiling / most * unit)
+    counts = counts.clamp(0, most)
+    return through(torch.round(counts), counts) * (ceiling / most * unit)

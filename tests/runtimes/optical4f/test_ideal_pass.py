@@ -43,7 +43,8 @@ def test_a_pass_is_a_correlation(
     }
     top, left, below, right = sides[padding]
     padded = torch.nn.functional.pad(inputs, (left, right, top, below))
-    answer = simulate_pass(inputs, weight, scheme=scheme, window=Window((top, left, below, right))).answer
+    window = Window((top, left, below, right))
+    answer = simulate_pass(inputs, weight, scheme=scheme, window=window, shortcut=False).answer
     # A single frame with a bias loses the digits that the bias takes.
     allowed = TOLERANCE[dtype] * (5 if scheme == "kernel-bias" else 1)
     assert off(answer, conv2d(padded[:, None], weight[None, None])[:, 0]) <= allowed
@@ -92,11 +93,27 @@ def test_a_camera_without_noise_changes_nothing(scheme: str) -> None:
     assert off(answer, conv2d(inputs[:, None], weight[None, None])[:, 0]) <= 1e-7
 
 
+@pytest.mark.parametrize("padding", [(1, 2, 1, 2), (2, 0, 1, 1)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+def test_the_short_cut_of_an_ideal_pass(padding: tuple[int, int, int, int], stride: tuple[int, int]) -> None:
+    inputs = torch.randn(5, 9, 8, generator=seeded(16), dtype=torch.float64)
+    weight = torch.randn(3, 2, generator=seeded(17), dtype=torch.float64)
+    short, long = (
+        simulate_pass(inputs, weight, window=Window(padding, stride), signs="phase", shortcut=shortcut)
+        for shortcut in (True, False)
+    )
+    assert off(short.answer, long.answer) <= 1e-12
+    assert torch.allclose(short.level, long.level)
+    assert (short.level.shape, short.frames) == (long.level.shape, long.frames)
+    with pytest.raises(UsageError, match="expected a kernel within"):
+        simulate_pass(inputs[:, :2], weight, signs="phase")
+
+
 def test_all_flips_are_told_apart() -> None:
     """An asymmetric image under an asymmetric kernel, beside the three wrong flips."""
     inputs = torch.rand(1, 8, 8, generator=seeded(9), dtype=torch.float64)
     weight = torch.randn(3, 3, generator=seeded(10), dtype=torch.float64)
-    answer = simulate_pass(inputs, weight).answer[None]
+    answer = simulate_pass(inputs, weight, shortcut=False).answer[None]
     errors = [
         off(answer, conv2d(inputs[None], weight.flip(axes)[None, None])) for axes in ((), (0,), (1,), (0, 1))
     ]
