@@ -198,7 +198,7 @@ def test_unselected_heads_are_not_computed() -> None:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             attn(torch.randn(1, 256, 384))
         counts[skip] = counter.get_total_flops() // 2
-    tokens, dim, width, routed, selected, tile = 256, 384, 64, 3, 1, 16
+    tokens, dim, width, routed, selected, tile = 256, 384, 64, 3, 1, 32
     slots = (tokens * selected + routed * (tile - 1)) // tile * tile
     pair = 2 * dim * width + 2 * tokens * width
     assert counts[False] - counts[True] == pair * (tokens * routed - slots) - tokens * selected * dim

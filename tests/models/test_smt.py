@@ -1,6 +1,7 @@
 """The SMT family: exact sizes, public parameter names, an independent forward, and the deploy form."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,12 @@ def test_layer_scale_accounts_for_the_published_difference() -> None:
     model = on_meta("smt_l")
     scales = sum(p.numel() for n, p in model.named_parameters() if ".gamma_" in n)
     assert PARAMS["smt_l"] - scales == 80_589_544
+
+
+def test_head_of_the_large_network_for_all_of_imagenet_counts_as_published() -> None:
+    with torch.device("meta"):
+        model = smt.Smt(replace(smt.L, classes=21_841))
+    assert sum(p.numel() for p in model.parameters()) == 96_646_993
 
 
 def test_nano_is_small() -> None:
