@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -82,10 +82,12 @@ class Program:
             Every output by name, in new arrays, and the traced tensors.
 
         Raises:
-            UsageError: If an input does not fit, or a traced name is not known.
+            UsageError: If an input does not fit, or the rounding or a traced name is not known.
             BuildError: If the program has an operator that is not known, or one fails.
         """
         self._require_known()
+        if rounding not in get_args(Rounding):
+            raise unknown_name(kind="rounding", name=rounding, known=get_args(Rounding))
         checked = check_feed(complete(feed, self.interface), as_checked(self.interface))
         kept = self.fresh_states() if states is None else states
         run = Evaluation(rounding == "as-written", kept, frozenset(trace))

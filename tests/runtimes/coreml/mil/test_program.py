@@ -114,6 +114,8 @@ def test_inputs_are_checked(saved: Path) -> None:
         program.run({"x": normal(3, 6).astype(np.float64)})
     with pytest.raises(UsageError, match="expected the input 'x', got no input"):
         program.run({})
+    with pytest.raises(UsageError, match="expected a known rounding, got 'fp61'"):
+        program.run({"x": normal(3, 6)}, rounding="fp61")
 
 
 @pytest.mark.parametrize(
