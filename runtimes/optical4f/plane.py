@@ -49,6 +49,12 @@ class Window:
     stride: tuple[int, int] = (1, 1)
     """Pixels from one that is read to the next, down and right."""
 
+    def __post_init__(self) -> None:
+        if min(self.padding) < 0 or min(self.stride) < 1:
+            got = f"{self.padding} and {self.stride}"
+            message = f"expected padding of at least 0 and strides of at least 1, got {got}"
+            raise UsageError(message + "; crop the tile instead")
+
     def extent(self, tile: tuple[int, int]) -> tuple[int, int]:
         """Give the size of tile and padding together, which no result wraps around."""
         top, left, below, right = self.padding

@@ -17,12 +17,12 @@ pixels read.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from ...errors import UsageError
+from ...errors import UsageError, unknown_name
 from . import direct
 from .conditions import IDEAL, Conditions
 from .encoding import Encoding
@@ -33,6 +33,8 @@ from .plane import WHOLE, Window, fast_plane
 Signs = Literal["pair", "offset", "phase"]
 """How negative inputs are shown: twice, as positive and negative part (twice the frames); raised by a
 constant whose image a calibration frame knows; or with a phase of half a wave (coherent, linear schemes)."""
+
+_TYPES = (torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def simulate_pass(
     Raises:
         UsageError: If inputs are negative and ``signs`` is ``None``, or something does not fit or is unknown.
     """
+    _check(inputs, kernel.kernel if isinstance(kernel, Masks) else kernel, signs)
     tile = (inputs.shape[-2], inputs.shape[-1])
     masks = (
         kernel
@@ -130,6 +133,25 @@ def simulate_pass(
     else:
         seen = bench.observe(inputs)
     return _result(seen, seen.answer, masks, 1)
+
+
+def _check(inputs: Tensor, kernel: Tensor, signs: str | None) -> None:
+    """Refuse what no plane shows.
+
+    Raises:
+        UsageError: Saying what is wrong with types, sizes or signs.
+    """
+    if inputs.dtype not in _TYPES or kernel.dtype != inputs.dtype:
+        message = (
+            f"expected tiles and kernels both in float32 or float64, got {inputs.dtype} and {kernel.dtype}"
+        )
+        raise UsageError(message + "; convert them first")
+    if inputs.dim() < 2 or kernel.dim() < 2 or not inputs.numel() or not kernel.numel():
+        shapes = f"{tuple(inputs.shape)} and {tuple(kernel.shape)}"
+        message = f"expected tiles (..., h, w) and kernels (..., k, l) with values in them, got {shapes}"
+        raise UsageError(message + "; reshape them")
+    if signs is not None and signs not in get_args(Signs):
+        raise unknown_name(kind="way to show signs", name=signs, known=get_args(Signs))
 
 
 def _result(seen: Seen, answer: Tensor, masks: Masks, times: int) -> PassResult:

@@ -158,6 +158,13 @@ def test_an_empty_kernel_and_dark_tiles() -> None:
         ({"inputs": -torch.ones(4, 4)}, "at least 0, got -1; choose how signs are shown"),
         ({"scheme": "homodine"}, "did you mean homodyne"),
         ({"encoding": "phase"}, "expected a known encoding of the mask, got 'phase'"),
+        (
+            {"inputs": torch.ones(4, 4).double()},
+            "both in float32 or float64, got torch.float64 and torch.float32",
+        ),
+        ({"inputs": torch.ones(0, 4, 4)}, "with values in them, got \\(0, 4, 4\\)"),
+        ({"inputs": torch.ones(4)}, "expected tiles \\(..., h, w\\)"),
+        ({"signs": "pairs"}, "expected a known way to show signs, got 'pairs'; did you mean pair"),
         ({"kernel": torch.ones(5, 5)}, "expected a kernel within the \\(4, 4\\) pixels"),
     ],
 )
@@ -165,3 +172,9 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, Any], words: str) -> 
     given: dict[str, Any] = {"inputs": torch.ones(4, 4), "kernel": torch.ones(3, 3)} | arguments
     with pytest.raises(UsageError, match=words):
         simulate_pass(given.pop("inputs"), given.pop("kernel"), **given)
+
+
+@pytest.mark.parametrize("given", [((-1, 0, 0, 0), (1, 1)), ((0, 0, 0, 0), (0, 1))])
+def test_a_window_that_cannot_be_is_refused(given: tuple[Any, Any]) -> None:
+    with pytest.raises(UsageError, match="expected padding of at least 0 and strides of at least 1"):
+        Window(*given)
