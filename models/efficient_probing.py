@@ -177,7 +177,8 @@ def ep_cifar_nano() -> ModelSpec:
         inputs=(TensorSpec("image", ("batch", 3, 32, 32)),),
         paper=f"the head of {PAPER}, on a backbone of our own",
         licence="Apache-2.0",
-        checked="forward written from the formulae",
+        checked="forward written from the formulae; scored on CIFAR-10",
+        weights="ep_cifar_nano.safetensors",
         preprocess=CIFAR10,
         labels=CIFAR10_LABELS,
     )
