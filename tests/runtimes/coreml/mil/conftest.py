@@ -129,8 +129,8 @@ def _inferred(mb: Any, checks: Sequence[Check], feed: Feed, target: str) -> dict
             values = {key: mb.const(val=array.copy()) for key, array in feed.items()}
             try:
                 outputs = _all(build(mb, **values))
-            except (NotImplementedError, TypeError):
-                outputs = []  # its inference is broken there
+            except (NotImplementedError, TypeError, ValueError):
+                outputs = []  # its inference is broken there, or wants a value that is no constant
             known = [output.val for output in outputs]
             found[name] = [] if any(value is None for value in known) else known
     return found

@@ -248,6 +248,7 @@ def test_norms(compare: Any) -> None:
 
 def test_products(compare: Any) -> None:
     w, bias = normal(5, 6), normal(5)
+    whole = rng.integers(-9, 9, size=(5, 6)).astype(np.int32)
     checks = [
         (
             "linear",
@@ -267,6 +268,18 @@ def test_products(compare: Any) -> None:
         ),
         ("vector", lambda mb, v, y, **_: mb.matmul(x=v, y=y), lambda v, y, **_: v @ y),
         ("whole", lambda mb, i, **_: mb.matmul(x=i, y=i, transpose_y=True), lambda i, **_: i @ i.mT),
+        (
+            "mixed",
+            lambda mb, x, **_: mb.matmul(x=x, y=whole.T),
+            lambda x, **_: x @ torch.from_numpy(whole.T).float(),
+        ),
+        (
+            "linear_mixed",
+            lambda mb, x, **_: mb.linear(x=x, weight=whole, bias=whole[:, 0].copy()),
+            lambda x, **_: F.linear(
+                x, torch.from_numpy(whole).float(), torch.from_numpy(whole[:, 0]).float()
+            ),
+        ),
         (
             "einsum",
             lambda mb, a, b, **_: mb.einsum(values=(a, b), equation="nchw,nwhu->nchu"),
