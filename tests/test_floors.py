@@ -11,7 +11,21 @@ ROOMS = ("models", "export", "calibration", "runtimes", "harness")
 SHARED = ("errors",)
 """Modules at the root that every room may use."""
 VENDORS = ("torch", "onnxruntime", "openvino", "timm", "tensorrt", "coremltools", "nncf")
-DEFINES_MODULES = ("models/", "export/reparam.py", "export/to_onnx.py", "export/torch_run.py")
+DEFINES_MODULES = (
+    "models/",
+    "export/reparam.py",
+    "export/to_onnx.py",
+    "export/torch_run.py",
+    # What stands in for a device computes in torch; its runtime imports it inside functions.
+    "runtimes/coreml/mil/",
+    "runtimes/optical4f/",
+)
+
+ENGINES = (
+    "from .runtime import RUNTIME as RUNTIME",
+    "from .engine import RUNTIME\n__all__ = ['RUNTIME']",
+)
+"""Faces of engines that are folders."""
 
 
 def sources() -> list[Path]:
@@ -57,7 +71,9 @@ def test_vendors_are_imported_inside_functions(path: Path) -> None:
 def test_room_faces_hold_no_logic() -> None:
     for room in ROOMS:
         for face in (ROOT / room).rglob("__init__.py"):
-            assert len(ast.parse(face.read_text()).body) == 1, f"{face} is more than a docstring"
+            _, *more = ast.parse(face.read_text()).body
+            # The face of an engine that is a folder hands on its RUNTIME.
+            assert ast.unparse(ast.Module(more, [])) in ("", *ENGINES), f"{face} is more than a docstring"
 
 
 def test_a_wrong_direction_would_be_seen() -> None:

@@ -1,5 +1,3 @@
 """Core ML: from the ONNX graph to a saved package, and a reference evaluator of what the package says."""
 
-from .runtime import RUNTIME
-
-__all__ = ["RUNTIME"]
+from .runtime import RUNTIME as RUNTIME
