@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .console import Console
-from .verbs import DEVICES, OVERWRITE, PATH, SEED, verb
+from .verbs import DEVICES, OVERWRITE, PATH, SEED, Decorate, verb
 
 if TYPE_CHECKING:
     from .answers import Answer
@@ -73,6 +73,44 @@ def sweep(
     answers.check_free(out, overwrite=overwrite)
     found = sweep(model, device, points, input_shape=parse.shape(input_shape), narrator=console, **options)
     return answers.sweep(found, out)
+
+
+def _positive(name: str, help: str, default: float | None = None) -> Decorate:
+    return click.option(
+        name,
+        type=click.FloatRange(min=0, min_open=True),
+        required=default is None,
+        default=default,
+        show_default=default is not None,
+        help=help,
+    )
+
+
+@verb(
+    optical,
+    _positive("--digital-ms", "Time of the digital computer for the batch."),
+    _positive("--frames", "Camera frames of all layers, for the batch."),
+    _positive("--rate", "Frames a second of one processor."),
+    click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True),
+    click.option("--planes", type=click.IntRange(min=1), default=1, show_default=True, help="Processors."),
+    click.option("--pixels", default="1920x1080", show_default=True, help="Width x height of a frame."),
+    click.option("--pixel-bits", type=click.IntRange(1, 16), default=8, show_default=True),
+    click.option("--digital-w", type=click.FloatRange(min=0), default=0.0, help="Power, for energy."),
+    click.option("--optical-w", type=click.FloatRange(min=0), default=0.0, help="Power, for energy."),
+    click.option(
+        "--share",
+        type=click.FloatRange(0, 1),
+        default=1.0,
+        show_default=True,
+        help="Share of the digital time that light takes over (Amdahl).",
+    ),
+)
+def claim(console: Console, *, pixels: str, **inputs: Any) -> Answer:
+    """Compute what a claimed speed-up stands on: every input named, varied, and held against real cameras."""
+    from . import optical_answers as answers
+    from . import options as parse
+
+    return answers.claim(size=parse.plane(pixels), **inputs)
 
 
 @verb(

@@ -100,3 +100,18 @@ def numbers(text: str | None, option: str) -> tuple[float, ...]:
     if text is not None and not (found and all(math.isfinite(value) for value in found)):
         raise UsageError(f"expected {option} like 0.5 or 1e3,1e4, got {text!r}")
     return found
+
+
+def plane(text: str) -> tuple[int, int]:
+    """Read ``"1920x1080"`` as width and height.
+
+    Raises:
+        UsageError: If it is something else.
+    """
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        width = height = 0
+    if width < 1 or height < 1:
+        raise UsageError(f"expected pixels like 1920x1080, got {text!r}")
+    return width, height

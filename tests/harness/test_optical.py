@@ -182,3 +182,16 @@ def test_an_unknown_layer_or_pass_is_refused(files: tuple[Path, Path], tmp_path:
         frames(str(files[0]), "optical-4f", tmp_path / "a", layer="nothing")
     with pytest.raises(UsageError, match="expected a pass from 0"):
         frames(str(files[0]), "optical-4f", tmp_path / "b", number=10_000)
+
+
+def test_a_claim_is_what_its_inputs_amount_to(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ("claim", "--digital-ms", "10", "--frames", "100", "--rate", "20000", "--batch", "4", "--json")
+    assert run(*line, "--share", "0.5") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["speed_up"] == pytest.approx(0.010 / (100 / 20000))
+    assert found["whole"] == pytest.approx(1 / (0.5 + 0.5 / 2))
+    assert found["samples_per_second"] == pytest.approx(800)
+    assert found["times_fastest_camera"] == pytest.approx(1920 * 1080 * 20000 / 75e9)
+    assert found["tornado"]["frames"] == pytest.approx([4, 1])
+    assert run(*line, "--pixels", "wide") == 2
+    assert "expected pixels like 1920x1080" in capsys.readouterr().err
