@@ -72,6 +72,7 @@ class Variation:
 
 
 CAUSES: dict[str, tuple[str, ...]] = {
+    "range": (),
     "input bits": ("input_bits",),
     "contrast": ("contrast", "contrast_known"),
     "mask bits": ("mask_bits",),
@@ -87,7 +88,10 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "reference phase": ("phase_drift",),
     "camera shift": ("camera_shift",),
 }
-"""What limits a device, each by the fields of ``Conditions`` that make it."""
+"""What limits a device, each by the fields of ``Conditions`` that make it.
+
+``range`` is the modulator alone: inputs beyond what a layer was set up for saturate, whatever else there is.
+"""
 
 
 def alone(cause: str) -> Adjust:
@@ -108,7 +112,7 @@ def alone(cause: str) -> Adjust:
 
 def present(known: Conditions) -> tuple[str, ...]:
     """Name the causes that a device has at all: what simulates differently with them alone than without."""
-    return tuple(cause for cause, names in CAUSES.items() if _differs(cause, names, known))
+    return tuple(cause for cause, names in CAUSES.items() if not names or _differs(cause, names, known))
 
 
 def _differs(cause: str, names: tuple[str, ...], known: Conditions) -> bool:
