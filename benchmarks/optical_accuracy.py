@@ -16,6 +16,8 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from fourfold.harness.console import Console
 from fourfold.harness.document import encode
 from fourfold.harness.optical_sweep import Sweep, sweep, variations
@@ -36,7 +38,7 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, object]:
     """Sweep one network, tune it, and sweep the tuned one at the point it was tuned for."""
     say = Console()
     points = (
-        *variations(schemes=SCHEMES, bits=options.bits),
+        *variations(schemes=options.schemes, bits=options.bits),
         *variations(schemes=("homodyne",), photons=PHOTONS),
     )
     common = {"seeds": options.seeds, "images": options.images, "narrator": say}
@@ -47,7 +49,11 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, object]:
         out = Path(folder) / "tuned.safetensors"
         tuned = tune(name, DEVICE, out, variation=target, recipe=recipe, narrator=say)
         again = sweep(name, DEVICE, (target, Variation()), weights=tuned.weights, **common)
-    return {"sweep": encode(whole), "tuning": tuning(whole, again, target, recipe, tuned.samples)}
+    return {
+        "settings": {"images": options.images, "seeds": options.seeds, "torch": torch.__version__},
+        "sweep": encode(whole),
+        "tuning": tuning(whole, again, target, recipe, tuned.samples),
+    }
 
 
 def hardest(found: Sweep) -> Variation:
@@ -79,15 +85,14 @@ def share_at(found: Sweep, target: Variation) -> float:
     return next(p.share.value for p in found.points if p.variation == target)
 
 
-def page(results: dict[str, dict[str, object]], options: argparse.Namespace) -> str:
+def page(results: dict[str, dict[str, object]]) -> str:
     """Write the results as Markdown."""
     lines = [
         "# Accuracy on the simulated optical processor",
         "",
         "Simulated; no light was involved. Written by `benchmarks/optical_accuracy.py` from "
-        "`optical_accuracy.json`; device "
-        f"`{DEVICE}`, {options.images} test images, {options.seeds} seeds of the noise, mean over seeds with "
-        "the 95 % Wilson interval of one seed's images.",
+        f"`optical_accuracy.json`; device `{DEVICE}`. Accuracy is the mean over seeds of the noise, with the "
+        "95 % Wilson interval of one seed's images.",
     ]
     for name, result in results.items():
         lines += ["", f"## {name}", "", *network_lines(result)]
@@ -96,11 +101,12 @@ def page(results: dict[str, dict[str, object]], options: argparse.Namespace) -> 
 
 def network_lines(result: dict[str, object]) -> list[str]:
     """Write one network."""
-    whole, tuned = result["sweep"], result["tuning"]
+    whole, tuned, settings = result["sweep"], result["tuning"], result["settings"]
+    assert isinstance(settings, dict)
     assert isinstance(whole, dict)
     assert isinstance(tuned, dict)
     lines = [
-        f"Float: {100 * whole['float_share']['value']:.1f} %.",
+        f"Float: {100 * whole['float_share']['value']:.1f} % ({whole['samples']}), seeds: {settings['seeds']}.",
         "",
         "| varied | accuracy (simulated) | 95 % interval | against float, first seed |",
         "| --- | ---: | --- | --- |",
@@ -133,6 +139,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("models", nargs="*", default=["convshare_vit_nano", "fatnet_nano"])
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--schemes", nargs="+", default=list(SCHEMES))
     parser.add_argument("--bits", type=int, nargs="+", default=[2, 4, 6, 8, 10, 12])
     parser.add_argument("--tune-steps", type=int, default=150)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
@@ -141,14 +148,14 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run, and write after each network, so that an interruption costs one."""
+    """Run, and write after each network; networks of earlier runs stay in the file."""
     options = parsed()
-    results: dict[str, dict[str, object]] = {}
     for name in options.models:
-        results[name] = measured(name, options)
-        settings = {k: v for k, v in vars(options).items() if k != "out"}
-        options.out.write_text(json.dumps({"settings": settings, "networks": results}, indent=1) + "\n")
-        options.out.with_suffix(".md").write_text(page(results, options))
+        made = measured(name, options)
+        results = json.loads(options.out.read_text()) if options.out.exists() else {}
+        results[name] = made
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+        options.out.with_suffix(".md").write_text(page(results))
 
 
 if __name__ == "__main__":
