@@ -106,7 +106,8 @@ def network_lines(result: dict[str, object]) -> list[str]:
     assert isinstance(whole, dict)
     assert isinstance(tuned, dict)
     lines = [
-        f"Float: {100 * whole['float_share']['value']:.1f} % ({whole['samples']}), seeds: {settings['seeds']}.",
+        f"Float: {100 * whole['float_share']['value']:.1f} % ({whole['samples']}); "
+        f"{settings['seeds']} seeds.",
         "",
         "| varied | accuracy (simulated) | 95 % interval | against float, first seed |",
         "| --- | ---: | --- | --- |",
