@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -24,8 +25,9 @@ from ...errors import UsageError
 from .conditions import Conditions
 from .convolve import Geometry, conv_masks, optical_conv2d
 from .lower import token_size
+from .passes import HEADROOM
 from .plane import Window
-from .simulate import Signs
+from .simulate import PassResult, Signs
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def _multiply(layer: nn.Linear, x: Tensor, light: Light, generator: torch.Genera
 
 
 def _light(weight: Tensor, x: Tensor, geometry: Geometry, light: Light, generator: torch.Generator) -> Tensor:
-    masks = conv_masks(
+    """Compute a layer as schedules set it up: kernels share a mask, inputs and fields have headroom."""
+    prepare = partial(
+        conv_masks,
         weight,
         (x.shape[-2], x.shape[-1]),
         geometry,
@@ -117,15 +121,27 @@ def _light(weight: Tensor, x: Tensor, geometry: Geometry, light: Light, generato
         conditions=light.conditions,
         accumulate="optical",
     )
-    signed = bool((x < 0).any())
-    return optical_conv2d(
-        x,
-        masks,
-        geometry.window,
-        accumulate="optical",
-        signs=light.signs if signed else None,
-        generator=generator,
-    ).answer
+    alone = prepare().gain
+    masks = prepare(gain=alone.amin().expand_as(alone))
+    signs = light.signs if bool((x < 0).any()) else None
+    peak = float(x.detach().abs().max()) or 1.0
+
+    def convolve(peak: float, level: Tensor | None) -> PassResult:
+        return optical_conv2d(
+            x,
+            masks,
+            geometry.window,
+            accumulate="optical",
+            signs=signs,
+            peak=peak,
+            level=level,
+            generator=generator,
+        )
+
+    with torch.no_grad():
+        level = convolve(peak, None).level.amax()
+    groups, kernels = masks.kernel.shape[:2]
+    return convolve(peak * HEADROOM, level.expand(1, groups, kernels, 1, 1, 1)).answer
 
 
 def _is_plain(layer: nn.Conv2d) -> bool:

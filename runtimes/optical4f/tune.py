@@ -3,7 +3,8 @@
 The network computes in simulated light (``in_light``) and is drawn to the answers that it gave before, in
 float: the loss is the divergence of its class probabilities from those of the float network at temperature
 t, times t^2 (Hinton et al., 1503.02531) [K]. So it needs samples but no labels, and what the float network
-knows is what it can recover. Statistics of batch norms stay as they are.
+knows is what it can recover. Batch norms keep their statistics, and their scales move into the kernels first,
+as they will on the device (``absorb``).
 
 Axes: B batch, K classes.
 """
@@ -14,12 +15,14 @@ import math
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax, softmax
 
 from ...errors import RunError
+from .absorb import absorb_norms
 from .in_light import Light, in_light
 
 
@@ -62,9 +65,14 @@ def fine_tune(
     """
     teacher, student = deepcopy(module).eval(), deepcopy(module).eval()
     optimizer = torch.optim.Adam(student.parameters(), lr=recipe.learning_rate)
+    steps = iter(batches)
+    sample = next(steps, None)
+    if sample is None:
+        return student
+    absorb_norms(student, sample)
     generator = torch.Generator().manual_seed(recipe.seed)
     with in_light(student, light, generator):
-        for step, x in zip(range(recipe.steps), batches, strict=False):
+        for step, x in zip(range(recipe.steps), chain((sample,), steps), strict=False):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
             loss = _distance(student(x), _answers(teacher, x), recipe.temperature)

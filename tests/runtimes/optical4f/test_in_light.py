@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from fourfold.errors import RunError, UsageError
+from fourfold.runtimes.optical4f.absorb import absorb_norms
 from fourfold.runtimes.optical4f.conditions import IDEAL, Conditions
 from fourfold.runtimes.optical4f.in_light import Light, in_light, optical_layers
 from fourfold.runtimes.optical4f.tune import TuneRecipe, fine_tune
@@ -120,6 +121,32 @@ def test_tuning_brings_a_network_nearer_to_float_on_fresh_samples() -> None:
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name]), "the original stays as it was"
     assert tuned.state_dict().keys() == before.keys()
+
+
+def test_absorbed_norms_keep_the_answers_and_only_shift() -> None:
+    torch.manual_seed(5)
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 3, bias=False), nn.BatchNorm2d(3)
+    ).double()
+    lone = nn.Sequential(nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)).double()
+    for norm in (net[1], net[4], lone[0], lone[3]):
+        for values in (norm.weight.data, norm.running_var):
+            values.copy_(torch.rand_like(values) + 0.3)
+        for values in (norm.bias.data, norm.running_mean):
+            values.copy_(torch.randn_like(values))
+    x = drawn(2, 2, 7, 8, dtype=torch.float64)
+    for module, count in ((net.eval(), 2), (lone.eval(), 0)):
+        wanted, keys = module(x).detach(), list(module.state_dict())
+        assert absorb_norms(module, x) == count
+        torch.testing.assert_close(module(x).detach(), wanted, rtol=1e-12, atol=1e-12)
+        assert list(module.state_dict()) == keys
+    torch.testing.assert_close(net[1].weight, torch.sqrt(net[1].running_var + net[1].eps))
+
+
+def test_a_shared_norm_is_not_absorbed() -> None:
+    norm = nn.BatchNorm2d(2)
+    net = nn.Sequential(nn.Conv2d(2, 2, 1), norm, nn.Conv2d(2, 2, 1), norm).eval()
+    assert absorb_norms(net, drawn(1, 2, 3, 3)) == 0
 
 
 def test_tuning_ends_with_its_batches_and_repeats(net: Net) -> None:
