@@ -1,8 +1,8 @@
 r"""Scales of batch norms move into the kernels before them, and the network keeps its shape and its answers.
 
 A mask shows kernels, and kernels that share a mask share its light: what is folded into them decides who gets
-how much. A norm after a convolution, in evaluation mode, is y -> g (y - mean) + beta with g = gamma / sqrt(var
-+ eps). With
+how much. A norm after a convolution, in evaluation mode, is y -> g (y - mean) + beta, with the scale
+g = gamma / sqrt(var + eps). With
 
     W' = g W,   b' = g b,   mean' = g mean,   gamma' = sqrt(var + eps)
 
