@@ -30,7 +30,7 @@ DEVICE = "optical-4f"
 SCHEMES = ("homodyne", "pseudo-negative", "incoherent")
 PHOTONS = (1e2, 1e3, 1e4, 1e5)
 TUNED_BITS = 4
-LOST = 0.3
+LOST = 0.15
 """Accuracy below which a network knows too little to be tuned for a fair comparison."""
 
 
