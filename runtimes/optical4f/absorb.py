@@ -73,8 +73,7 @@ def _absorb(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     spread = torch.sqrt(variance + norm.eps)
     scale = norm.weight / spread
     conv.weight.mul_(scale[:, None, None, None])
-    bias = cast("Tensor | None", conv.bias)
-    if bias is not None:
-        bias.mul_(scale)
+    if conv.bias is not None:
+        conv.bias.mul_(scale)
     mean.mul_(scale)
     norm.weight.copy_(spread)
