@@ -9,7 +9,7 @@ from pathlib import Path
 from ..models.registry import get_spec, model_names
 from ..models.spec import ModelSpec
 from ..runtimes.device import Device, load_devices
-from ..runtimes.engines import PLANNED, known_runtimes, runtime_for
+from ..runtimes.engines import known_runtimes, runtime_for
 from ..runtimes.runtime import Capabilities
 from .host import host, tools
 from .result import Host
@@ -73,8 +73,6 @@ def _device(device: Device) -> Row:
 
 def availability(device: Device) -> str:
     """Say in a few words what can be done for a device on this host."""
-    if device.runtime in PLANNED:
-        return f"{PLANNED[device.runtime]} is not built yet"
     runtime = runtime_for(device)
     if missing := runtime.missing(device):
         return missing

@@ -6,7 +6,7 @@ import importlib
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING
 
-from ..errors import FourfoldError, UnavailableError, UsageError, unknown_name
+from ..errors import FourfoldError, UsageError, unknown_name
 
 if TYPE_CHECKING:
     from .device import Device
@@ -15,19 +15,13 @@ if TYPE_CHECKING:
 BUILT = ("ort", "ov", "trt", "coreml", "optical4f", "null")
 """Engines of this package: each is a module or folder beside this file that defines ``RUNTIME``."""
 
-PLANNED: dict[str, str] = {}
-"""Engines that rows of devices.yaml may already name, though they are not built yet."""
-
 GROUP = "fourfold.runtimes"
 """Entry-point group through which another package adds an engine; the entry is its ``RUNTIME``."""
 
-WORKS_EVERYWHERE = "cpu-ort"
-"""Device to try when another is not available: its engine is always installed."""
-
 
 def runtime_names() -> tuple[str, ...]:
-    """Give the names that a device row may use: built, added by other packages, and planned."""
-    return (*BUILT, *_plugins(), *PLANNED)
+    """Give the names that a device row may use: of this package, and added by others."""
+    return (*BUILT, *_plugins())
 
 
 def get_runtime(name: str) -> Runtime:
@@ -35,7 +29,6 @@ def get_runtime(name: str) -> Runtime:
 
     Raises:
         UsageError: If nothing has this name, or another package's engine is broken.
-        UnavailableError: If the engine is not built yet.
     """
     if name in BUILT:
         runtime: Runtime = importlib.import_module(f".{name}", __package__).RUNTIME
@@ -43,12 +36,6 @@ def get_runtime(name: str) -> Runtime:
     plugins = _plugins()
     if name in plugins:
         return _load(plugins[name])
-    if name in PLANNED:
-        message = (
-            f"expected an engine that is built, got {name} ({PLANNED[name]}), which is not built yet; "
-            f"use --device {WORKS_EVERYWHERE}, which works here"
-        )
-        raise UnavailableError(message)
     raise unknown_name(kind="runtime", name=name, known=runtime_names())
 
 
@@ -57,7 +44,6 @@ def runtime_for(device: Device) -> Runtime:
 
     Raises:
         UsageError: If its engine is unknown or broken.
-        UnavailableError: If its engine is not built yet.
     """
     return get_runtime(device.runtime)
 

@@ -1,4 +1,4 @@
-"""Engines are found by name: built, planned, or brought by another package."""
+"""Engines are found by name: ours, or brought by another package."""
 
 import subprocess
 import sys
@@ -6,12 +6,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from fourfold.errors import UnavailableError, UsageError
+from fourfold.errors import UsageError
 from fourfold.runtimes import engines
-from fourfold.runtimes.device import Device, get_device, load_devices
+from fourfold.runtimes.device import Device, load_devices
 from fourfold.runtimes.engines import (
     BUILT,
-    PLANNED,
     get_runtime,
     known_runtimes,
     library_version,
@@ -44,18 +43,8 @@ def test_a_built_engine_is_a_runtime_of_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("device", load_devices().values(), ids=lambda device: device.name)
-def test_every_shipped_row_has_an_engine_or_a_reason(device: Device) -> None:
-    if device.runtime in PLANNED:
-        with pytest.raises(UnavailableError, match="not built yet; use --device cpu-ort") as caught:
-            runtime_for(device)
-        assert caught.value.exit_code == 5
-    else:
-        assert runtime_for(device).name == device.runtime
-
-
-def test_the_device_that_works_everywhere_works_here() -> None:
-    device = get_device(engines.WORKS_EVERYWHERE)
-    assert runtime_for(device).missing(device) is None
+def test_every_shipped_row_has_an_engine(device: Device) -> None:
+    assert runtime_for(device).name == device.runtime
 
 
 def test_an_unknown_engine_gets_near_names() -> None:
@@ -66,7 +55,7 @@ def test_an_unknown_engine_gets_near_names() -> None:
 def test_doctor_gets_every_engine_or_its_reason() -> None:
     known = known_runtimes()
     assert [name for name, engine in known.items() if isinstance(engine, Runtime)] == list(BUILT)
-    assert {name for name, engine in known.items() if isinstance(engine, str)} == set(PLANNED)
+    assert not [engine for engine in known.values() if isinstance(engine, str)]
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
@@ -107,14 +96,13 @@ def test_a_name_of_ours_is_not_for_others(monkeypatch: pytest.MonkeyPatch) -> No
         load_devices()
 
 
-def test_a_planned_engine_may_be_brought(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = Foreign()
-    planned.name = "later"
-    monkeypatch.setattr(engines, "PLANNED", {"later": "an engine of tomorrow"})
-    monkeypatch.setattr(sys.modules[Foreign.__module__], "FOREIGN", planned)
+def test_an_engine_of_another_package_serves_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = Foreign()
+    later.name = "later"
+    monkeypatch.setattr(sys.modules[Foreign.__module__], "FOREIGN", later)
     bring(monkeypatch, later="FOREIGN")
-    assert runtime_for(Device("d", "D", "later", "any")) is planned
-    assert known_runtimes()["later"] is planned
+    assert runtime_for(Device("d", "D", "later", "any")) is later
+    assert known_runtimes()["later"] is later
 
 
 def test_listing_engines_imports_no_vendor_library() -> None:
