@@ -140,7 +140,7 @@ def test_a_damaged_package_is_refused(damaged: Path, damage: Any, message: str) 
     ("damage", "message"),
     [
         (lambda p: p.unlink(), "its weights in 'weights/weight.bin', got no such file"),
-        (lambda p: p.write_bytes(p.read_bytes()[:200]), "bytes for a constant of shape .* got "),
+        (lambda p: p.write_bytes(p.read_bytes()[:-40]), "bytes for a constant of shape .* got "),
         (lambda p: p.write_bytes(p.read_bytes()[:70]), "a constant at byte .*, got the end of the file"),
         (
             lambda p: p.write_bytes(bytes(p.stat().st_size)),
