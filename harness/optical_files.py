@@ -1,9 +1,10 @@
 """The frames of a pass as a folder of files.
 
-For every frame ``NN`` the folder holds ``NN-input.png`` and ``.npy``, ``NN-mask-amplitude.png``,
-``NN-mask-phase.png`` and ``NN-mask.npy``, and ``NN-camera.png`` and ``.npy`` as ideal optics would give it;
-``overview.png`` shows tiles, guard bands and answers of the first frame, and ``manifest.json`` says what each
-file is and how answers are read back. Masks lie with frequency zero in the middle, where a lens puts it.
+For every frame ``NN`` the folder holds ``NN-input.png`` and ``.npy`` (and ``NN-input-phase.png`` where a
+modulator of phases shows negative amplitudes), ``NN-mask-amplitude.png``, ``NN-mask-phase.png`` and
+``NN-mask.npy``, and ``NN-camera.png`` and ``.npy`` as ideal optics would give it; ``overview.png`` shows
+tiles, guard bands and answers of the first frame, and ``manifest.json`` says what each file is and how answers
+are read back. Masks lie with frequency zero in the middle, where a lens puts it.
 """
 
 from __future__ import annotations
@@ -78,6 +79,8 @@ def write_frames(
         "pitch": [rows.pitch, columns.pitch],
         "input_full_scale": laid.peak,
         "mask_gain": laid.gain,
+        "kernel_strengths": laid.strengths.numpy().tolist(),
+        "passes": laid.passes,
         "camera_full_scale": brightest,
         "frames": entries,
     }
@@ -122,7 +125,7 @@ def overview(laid: Pass, frame: Frame, camera: Array) -> Image.Image:
     height, width = frame.input.shape
     part = (min(height, SHOWN * rows.pitch), min(width, SHOWN * columns.pitch))
     scale = max(1, PANEL // max(part))
-    shown = _enlarged(frame.input[: part[0], : part[1]], scale)
+    shown = _enlarged(np.abs(frame.input[: part[0], : part[1]]), scale)
     seen = _enlarged(np.sqrt(camera)[: part[0], : part[1]], scale)
     for left, top, right, bottom in tile_boxes(laid):
         room = (left, top, left + columns.pitch, top + rows.pitch)
@@ -154,7 +157,10 @@ def _outline(image: Image.Image, box: Box, scale: int, colour: tuple[int, int, i
 def _write_frame(folder: Path, stem: str, frame: Frame, camera: Array) -> dict[str, str]:
     mask = np.fft.fftshift(frame.mask)
     phase = (np.angle(mask) / (2 * np.pi)) % 1.0
-    pictures = {"input": frame.input, "mask-amplitude": np.abs(mask), "mask-phase": phase, "camera": camera}
+    pictures = {"input": np.abs(frame.input), "mask-amplitude": np.abs(mask), "mask-phase": phase}
+    if frame.part == "whole":
+        pictures["input-phase"] = 0.5 * (frame.input < 0)
+    pictures["camera"] = camera
     arrays = {"input": frame.input, "mask": mask, "camera": camera}
     for name, plane in pictures.items():
         _grey(plane).save(folder / f"{stem}-{name}.png")

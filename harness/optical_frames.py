@@ -26,6 +26,7 @@ class Written:
     layer: str
     number: int
     passes: int
+    """That the golden inputs fill; a schedule for more samples has more."""
     frames: int
     error: float
     """Relative error of the answers read back from ideal camera frames against the electronic node."""
@@ -89,7 +90,7 @@ def frames(
         error = float(np.abs(laid.read(seen) - wanted).max() / (np.abs(wanted).max() or 1.0))
     with say.stage("writing"):
         write_frames(out, laid, seen, model=made.exported.name, device=device, number=number)
-    return Written(out, name, number, step.plan.passes, len(laid.frames), error)
+    return Written(out, name, number, laid.passes, len(laid.frames), error)
 
 
 def _compiled(exported: Exported, target: Device, folder: Path) -> tuple[Mapping[str, Array], Path]:

@@ -32,7 +32,8 @@ class Backend(Protocol):
         """Show and read once.
 
         Args:
-            input: Amplitude (incoherent: intensity) of each input pixel, 0 to 1. Shape (P, Q).
+            input: Amplitude (incoherent: intensity) of each input pixel, 0 to 1; a negative amplitude, to
+                -1, is one with a phase of half a wave. Shape (P, Q).
             mask: Transmission of each mask pixel, complex, at most 1 in absolute value, with the frequency 0
                 in the middle (at P // 2, Q // 2). Shape (P, Q).
             reference: Field that is added at the camera.
@@ -66,7 +67,8 @@ class Simulator:
 
     def display(self, input: Tensor, mask: Tensor, *, reference: complex = 0.0) -> Tensor:
         """See ``Backend.display``."""
-        shown = quantize(input.clamp(0, 1), self.conditions.input_bits)
+        amplitude = input.clamp(-1 if self.coherent else 0, 1)
+        shown = quantize(amplitude.abs(), self.conditions.input_bits) * amplitude.sign()
         if self.conditions.contrast is not None:
             dark = 1 / (sqrt(self.conditions.contrast) if self.coherent else self.conditions.contrast)
             shown = dark + (1 - dark) * shown

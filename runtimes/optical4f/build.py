@@ -19,7 +19,7 @@ from .lower import picture_size
 from .partition import Lowered, Partition, Placement, partition
 from .passes import Optics, Setting
 from .presets import System
-from .program import Loaded, Measured, Program, Step
+from .program import VERSION, Loaded, Measured, Program, Step
 from .schedule import Plan, Work, plan
 from .segments import cut, segments
 from .session import execute, with_bias
@@ -73,7 +73,7 @@ def build(exported: Exported, system: System, batch: int) -> Loaded:
         if site.lowered.bias is not None:
             arrays[f"{number}.bias"] = site.lowered.bias
     program = Program(
-        version=1,
+        version=VERSION,
         name=exported.name,
         system=system,
         inputs=exported.inputs,

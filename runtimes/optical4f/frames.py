@@ -1,15 +1,17 @@
 """Every frame of one pass as a bench shows it: whole planes of input and mask, and how answers are read.
 
 A schedule (``tiling``) lays many pictures and kernels on one plane. With x in [0, 1] on the input, M on the
-mask and a reference r, a camera sees |F^-1{F{x} M} + r|^2, M = g conj(F{h}) with |M| <= 1. The detection
-scheme says which masks and references one pass takes (``detection``); a signed input is shown as its positive
-and its negative part.
+mask and a reference r, a camera sees |F^-1{F{x} M} + r|^2, M = g conj(F{sum s h}) with |M| <= 1: kernels
+that share a mask each have a strength s (``passes``), which electronics undo. The detection scheme says which
+masks and references one pass takes (``detection``). A signed input is shown in one frame by a modulator of
+phases, as amplitudes in [-1, 1], and else as its positive and its negative part.
 
 Axes: Y X rows and columns of the plane, G P C M groups, pictures, channels and kernels of the pass.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -34,11 +36,11 @@ class Frame:
     """One frame to be shown."""
 
     part: str
-    """``positive`` or ``negative`` part of the input."""
+    """``positive`` or ``negative`` part of the input, or the ``whole`` of it."""
     mask_number: int
     """Which mask of the detection scheme."""
     input: Array
-    """(Y, X) float32, amplitude of 0 to 1."""
+    """(Y, X) float32, amplitude of 0 to 1; a negative one has a phase of half a wave."""
     mask: Array
     """(Y, X) complex64 of at most 1, in the order of the FFT."""
     reference: complex
@@ -61,8 +63,12 @@ class Pass:
     """Input that full amplitude stands for."""
     gain: float
     """g of the masks."""
+    strengths: Tensor
+    """(G, M, F), s of each kernel in each mask."""
     level: float
     """Amplitude of the reference."""
+    passes: int
+    """That these inputs fill, this one among them."""
 
     def show(self, bench: Backend) -> list[Array]:
         """Show every frame and give the intensities (Y, X) that the bench read."""
@@ -95,11 +101,12 @@ class Pass:
         shape = (signs, self.scheme.parts, len(self.scheme.references))
         seen = torch.from_numpy(np.stack(intensities)).reshape(*shape, *intensities[0].shape)
         level = torch.full((1, 1, 1), self.level, dtype=seen.dtype)
-        fields = self.scheme.join(self.scheme.decode(seen, level))
+        fields = self.scheme.decode(seen, level)
         total = fields[0] - fields[1] if signs == 2 else fields[0]
         groups, pictures = self.tiles.shape[:2]
-        answers = read_frame(self.layout, total, groups, pictures, self.kernels.shape[1])
-        return (answers * (self.peak / self.gain)).numpy()
+        masks = [read_frame(self.layout, one, groups, pictures, self.kernels.shape[1]) for one in total]
+        answers = torch.stack(masks, -3) / self.strengths[:, None, :, :, None, None]
+        return (self.scheme.join(answers) * (self.peak / self.gain)).numpy()
 
     def wanted(self) -> Array:
         """Give the same answers by digital convolution."""
@@ -134,27 +141,43 @@ def pass_frames(loaded: Loaded, step_number: int, x: Array, number: int = 0) -> 
     size = (pictures.shape[-2], pictures.shape[-1])
     tiles = pictures.reshape(-1, layer.groups, layer.channels, *size).transpose(0, 1)
     kernels = torch.from_numpy(loaded.arrays[f"{step_number}.kernels"])
-    parts = _slices(layout, tiles, kernels, number)
+    counts = _counts(layout, tiles, kernels)
+    parts = _slices(layout, counts, number)
+    chunk = parts[1].start // layout.channels
+    levels = torch.from_numpy(loaded.arrays[f"{step_number}.levels"])[chunk, parts[0], parts[2]]
     tiles, kernels = tiles[parts[0], parts[3], parts[1]], kernels[parts[0], parts[2], parts[1]]
     peak = step.setting.peak or float(x.max())
-    shown = _signed_parts(tiles / peak, signed=layer.signed_input)
+    shown = _signed_parts(tiles / peak, signed=layer.signed_input, phase=system.signs == "phase")
     plane = (system.height, system.width)
-    masks, gain = _masks(layout, scheme.split(kernels.flatten(0, 2)), kernels.shape, plane)
-    inputs = {part: input_frame(layout, half.clamp(max=1), *plane) for part, half in shown.items()}
+    strengths = levels.amin() / levels
+    split = scheme.split(kernels.flatten(0, 2)).reshape(*kernels.shape[:3], -1, *kernels.shape[3:])
+    masks, gain = _masks(layout, split * strengths[:, :, None, :, None, None], plane)
+    inputs = {part: input_frame(layout, half.clamp(-1, 1), *plane) for part, half in shown.items()}
     level = _level(inputs.values(), masks)
     frames = tuple(
         Frame(part, m, amplitude.numpy(), masks[m].numpy(), complex(reference) * level)
         for (part, amplitude), m, reference in product(inputs.items(), range(len(masks)), scheme.references)
     )
-    return Pass(layer, layout, scheme, frames, tiles, kernels, peak, gain, level)
+    passes = math.prod(counts)
+    return Pass(layer, layout, scheme, frames, tiles, kernels, peak, gain, strengths, level, passes)
 
 
-def _slices(layout: Layout, tiles: Tensor, kernels: Tensor, number: int) -> tuple[slice, slice, slice, slice]:
+def _counts(layout: Layout, tiles: Tensor, kernels: Tensor) -> tuple[int, int, int, int]:
+    """Give how many passes groups, channels, kernels and pictures take."""
+    return (
+        -(-tiles.shape[0] // layout.groups),
+        -(-kernels.shape[2] // layout.channels),
+        -(-kernels.shape[1] // layout.kernels),
+        -(-tiles.shape[1] // layout.images),
+    )
+
+
+def _slices(
+    layout: Layout, counts: tuple[int, int, int, int], number: int
+) -> tuple[slice, slice, slice, slice]:
     """Give the groups, channels, kernels and pictures of a pass."""
-    wanted = (tiles.shape[0], kernels.shape[2], kernels.shape[1], tiles.shape[1])
     room = (layout.groups, layout.channels, layout.kernels, layout.images)
-    counts = [-(-items // space) for items, space in zip(wanted, room, strict=True)]
-    total = int(np.prod(counts))
+    total = math.prod(counts)
     if not 0 <= number < total:
         message = f"expected a pass from 0 to {total - 1}, got {number}; choose one of those"
         raise UsageError(message)
@@ -165,19 +188,19 @@ def _slices(layout: Layout, tiles: Tensor, kernels: Tensor, number: int) -> tupl
     return first, second, third, fourth
 
 
-def _signed_parts(tiles: Tensor, *, signed: bool) -> dict[str, Tensor]:
+def _signed_parts(tiles: Tensor, *, signed: bool, phase: bool) -> dict[str, Tensor]:
     if not signed:
         return {"positive": tiles}
+    if phase:
+        return {"whole": tiles}
     return {"positive": tiles.clamp(min=0), "negative": (-tiles).clamp(min=0)}
 
 
-def _masks(
-    layout: Layout, parts: Tensor, shape: torch.Size, size: tuple[int, int]
-) -> tuple[list[Tensor], float]:
-    """Transform the kernels of each mask, (G M C, F, k, l); one scale, at which no mask amplifies."""
+def _masks(layout: Layout, parts: Tensor, size: tuple[int, int]) -> tuple[list[Tensor], float]:
+    """Transform the kernels of each mask, (G, M, C, F, k, l); one scale, at which no mask amplifies."""
     wanted = [
-        fft2(response_frame(layout, parts[:, f].reshape(shape), *size)).conj().resolve_conj()
-        for f in range(parts.shape[1])
+        fft2(response_frame(layout, parts[:, :, :, f], *size)).conj().resolve_conj()
+        for f in range(parts.shape[3])
     ]
     largest = max(float(mask.abs().max()) for mask in wanted)
     gain = 1 / largest if largest else 1.0

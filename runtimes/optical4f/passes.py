@@ -1,21 +1,29 @@
 """Carrying out one layer: pictures in, masks from a cache, answers out.
 
-A layer is set up once, on real samples: the largest input that the modulator is set to, and the largest field
-of each kernel, which sets reference and exposure. Kernels that share a frame share one mask and one exposure;
-kernels with a frame of their own each have their own.
+A layer is set up once, on real samples: the largest input that the modulator is set to, and the largest
+answer of each kernel, which sets reference and exposure. Kernels that share a frame share one mask and one
+exposure, so each is shown at the strength at which its largest answer is as bright as the others', and
+electronics undo it::
 
-Axis letters as in ``lower``.
+    s_m = s / L_m     L_m the largest answer of kernel m, s the most at which no kernel amplifies
+
+Kernels with a frame of their own each have their own light.
+
+Axis letters as in ``lower``; F masks of one kernel.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from .conditions import IDEAL, Conditions
 from .convolve import Geometry, conv_masks, optical_conv2d
+from .detection import Scheme
 from .device_conditions import conditions_of, signs_of
 from .lower import Layer, from_answers, to_pictures
 from .masks import Masks
@@ -25,6 +33,9 @@ from .vary import Adjust, as_it_is
 
 HEADROOM = 1.25
 """How much brighter than the samples it was set up on an input or a field may be before it saturates."""
+
+EXPECTED = 1e5
+"""Answers among which no more than about one should saturate, if they were normal numbers."""
 
 _LARGEST_KEPT = 2**27
 """Bytes of masks that are kept from call to call; larger ones are computed anew."""
@@ -78,7 +89,7 @@ class Optics:
 
         Args:
             x: Its input.
-            levels: (chunks, G, M), the largest fields; None measures them.
+            levels: (chunks, G, M, F), the largest answers; None measures them.
             generator: Of all noise.
 
         Returns:
@@ -88,10 +99,17 @@ class Optics:
         return from_answers(self.layer, sum(answers[1:], answers[0]), tuple(x.shape))
 
     def measure(self, x: Tensor) -> tuple[float, Tensor]:
-        """Find the largest input and the largest field of each kernel, (chunks, G, M), with room to spare."""
-        levels = torch.stack([level for _, level in self._chunks(x, None, None)])
-        if self.setting.together:
-            levels = levels.amax().expand_as(levels)
+        """Find the largest input, with room to spare, and the largest answer of each mask to an input of 1.
+
+        Args:
+            x: Input of the node on samples.
+
+        Returns:
+            The input, and answers of shape (chunks, G, M, F).
+        """
+        chunks = self._chunks(x, None, None)
+        seen = chunks[0][0]
+        levels = spread(torch.stack([level for _, level in chunks]), seen.numel() // seen.shape[1])
         return self._peak(x) * HEADROOM, levels.contiguous()
 
     def _peak(self, x: Tensor) -> float:
@@ -110,51 +128,49 @@ class Optics:
         found: list[tuple[Tensor, Tensor]] = []
         for number, start in enumerate(range(0, layer.channels, self.setting.channels)):
             part = grouped[:, :, start : start + self.setting.channels].flatten(1, 2)
+            largest = None if levels is None else levels[number]
+            masks = self._mask(start, size, largest)
+            gain = masks.gain[:, :, 0]  # channels that add share one
             result = optical_conv2d(
                 part,
-                self._mask(start, size),
+                masks,
                 self._window,
                 accumulate="optical",
                 signs=signs_of(self._system, signed_input=layer.signed_input),
                 peak=self._peak(x),
-                level=None if levels is None else levels[number][None, :, :, None, None, None],
+                level=None if largest is None else largest[..., None, None] * gain,
                 generator=generator,
             )
-            found.append((result.answer, _per_kernel(result.level, layer)))
+            found.append((result.answer, _per_mask(result.level / gain, layer)))
         return found
 
-    def _mask(self, start: int, size: tuple[int, int]) -> Masks:
+    def _mask(self, start: int, size: tuple[int, int], largest: Tensor | None) -> Masks:
         key = (start, *size)
         if key in self._masks:
             return self._masks[key]
-        masks = self._prepare(start, size)
-        if masks.transfer.numel() * masks.transfer.element_size() <= _LARGEST_KEPT:
+        masks = self._prepare(start, size, largest)
+        # Levels are measured once, before the masks that depend on them are made.
+        settled = largest is not None or not self.setting.together
+        if settled and masks.transfer.numel() * masks.transfer.element_size() <= _LARGEST_KEPT:
             self._masks[key] = masks
         return masks
 
-    def _prepare(self, start: int, size: tuple[int, int]) -> Masks:
-        kernels = self._kernels[:, :, start : start + self.setting.channels].flatten(0, 1)
-        geometry = Geometry(self._window, groups=self.layer.groups)
-        conditions = self.conditions()
-        masks = conv_masks(
-            kernels,
+    def _prepare(self, start: int, size: tuple[int, int], largest: Tensor | None) -> Masks:
+        prepare = partial(
+            conv_masks,
+            self._kernels[:, :, start : start + self.setting.channels].flatten(0, 1),
             size,
-            geometry,
+            Geometry(self._window, groups=self.layer.groups),
             scheme=self._system.scheme,
-            conditions=conditions,
+            conditions=self.conditions(),
             accumulate="optical",
         )
+        alone = prepare()
         if not self.setting.together:
-            return masks
-        return conv_masks(
-            kernels,
-            size,
-            geometry,
-            scheme=self._system.scheme,
-            conditions=conditions,
-            accumulate="optical",
-            gain=masks.gain.amin().expand_as(masks.gain),
-        )
+            return alone
+        # The gain of incoherent light is that of the intensity, and the mask is set by the field's.
+        field = alone.gain if alone.scheme.coherent else alone.gain.sqrt()
+        return prepare(gain=_equal(field, alone.scheme, largest))
 
     def conditions(self) -> Conditions:
         """Give what is simulated: the system's conditions with the light of this layer, adjusted."""
@@ -162,7 +178,47 @@ class Optics:
         return known if known == IDEAL else self._adjust(replace(known, electrons=self.setting.electrons))
 
 
-def _per_kernel(level: Tensor, layer: Layer) -> Tensor:
-    """Reduce levels of shape (..., G, M, F, 1, 1) to (G, M)."""
+def spread(largest: Tensor, answers: int) -> Tensor:
+    """Leave room for answers beyond the largest that were seen.
+
+    The largest of n normal numbers grows as sqrt(2 ln n) (Cramer, 1946) [K], so what n answers showed times
+    sqrt(ln N / ln n) is about the largest of N. All kernels together showed more than each alone: none gets
+    more room than that.
+
+    Args:
+        largest: Of each mask, (chunks, G, M, F).
+        answers: How many of each kernel were seen.
+
+    Returns:
+        Of the same shape.
+    """
+    own, all_of_them = (largest * _room(n) for n in (answers, answers * largest[0, ..., 0].numel()))
+    return torch.minimum(own, all_of_them.amax().clamp(min=0))
+
+
+def _room(answers: int) -> float:
+    return max(1.0, math.sqrt(math.log(EXPECTED) / math.log(max(answers, 2))))
+
+
+def _equal(alone: Tensor, scheme: Scheme, largest: Tensor | None) -> Tensor:
+    """Give the strengths of kernels that share a mask: one for all before their answers are known.
+
+    Args:
+        alone: (G, M, C, F, 1, 1), the most that each mask alone may have.
+        scheme: Whether the camera's signal is the field or its square.
+        largest: (G, M, F), or None.
+
+    Returns:
+        Of the shape of ``alone``.
+    """
+    if largest is None:
+        return alone.amin().expand_as(alone)
+    shown = largest if scheme.coherent else largest.sqrt()
+    shown = shown[:, :, None, :, None, None].to(alone.dtype)
+    return (alone * shown).amin() / shown.expand_as(alone)
+
+
+def _per_mask(level: Tensor, layer: Layer) -> Tensor:
+    """Reduce levels of shape (..., G, M, F, 1, 1) to (G, M, F)."""
     flat = level.expand(*level.shape[:-5], layer.groups, layer.kernels, *level.shape[-3:])
-    return flat.flatten(0, -6).amax((0, -1, -2, -3)) if flat.dim() > 5 else flat.amax((-1, -2, -3))
+    return flat.flatten(0, -6).amax(0)[..., 0, 0] if flat.dim() > 5 else flat[..., 0, 0]

@@ -28,7 +28,7 @@ from .passes import Setting
 from .presets import System
 from .schedule import Plan
 
-VERSION = 1
+VERSION = 2
 NAME = "program.json"
 
 

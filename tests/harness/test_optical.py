@@ -92,8 +92,9 @@ def test_the_same_sweep_gives_the_same_figures(files: tuple[Path, Path]) -> None
 
 
 def test_frames_read_back_are_the_convolution(files: tuple[Path, Path], tmp_path: Path) -> None:
-    written = frames(str(files[0]), "optical-4f", tmp_path / "frames")
+    written = frames(str(files[0]), "optical-4f-pn", tmp_path / "frames")
     assert written.error < 1e-5
+    assert written.frames == 4, "two masks beside both signs of the input"
     manifest = json.loads((tmp_path / "frames" / "manifest.json").read_text())
     assert len(manifest["frames"]) == written.frames
     for entry in manifest["frames"]:
@@ -112,6 +113,28 @@ def test_frames_read_back_are_the_convolution(files: tuple[Path, Path], tmp_path
     assert not outside.any(), "nothing is lit between the tiles"
     with Image.open(tmp_path / "frames" / "overview.png") as overview:
         assert overview.height >= 100
+
+
+def test_a_modulator_of_phases_shows_both_signs_at_once(files: tuple[Path, Path], tmp_path: Path) -> None:
+    written = frames(str(files[0]), "optical-4f", tmp_path / "frames")
+    assert written.error < 1e-5
+    assert written.frames == 2, "one input beside two references"
+    plane = np.load(tmp_path / "frames" / "00-input.npy")
+    assert -1 <= plane.min() < 0 < plane.max() <= 1
+    with Image.open(tmp_path / "frames" / "00-input-phase.png") as phase:
+        np.testing.assert_array_equal(np.asarray(phase) > 0, plane < 0)
+
+
+@pytest.mark.parametrize("device", ["optical-4f", "optical-4f-pn"])
+def test_every_pass_that_is_counted_can_be_laid_out(
+    files: tuple[Path, Path], tmp_path: Path, device: str
+) -> None:
+    passes = frames(str(files[0]), device, tmp_path / "first").passes
+    for number in range(passes):
+        written = frames(str(files[0]), device, tmp_path / str(number), number=number)
+        assert (written.number, written.passes) == (number, passes)
+    with pytest.raises(UsageError, match=f"expected a pass from 0 to {passes - 1}, got {passes}"):
+        frames(str(files[0]), device, tmp_path / "beyond", number=passes)
 
 
 def run(*arguments: str) -> int:
