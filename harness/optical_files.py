@@ -3,8 +3,8 @@
 For every frame ``NN`` the folder holds ``NN-input.png`` and ``.npy`` (and ``NN-input-phase.png`` where a
 modulator of phases shows negative amplitudes), ``NN-mask-amplitude.png``, ``NN-mask-phase.png`` and
 ``NN-mask.npy``, and ``NN-camera.png`` and ``.npy`` as ideal optics would give it; ``overview.png`` shows
-tiles, guard bands and answers of the first frame, and ``manifest.json`` says what each file is and how answers
-are read back. Masks lie with frequency zero in the middle, where a lens puts it.
+tiles, guard bands and answers of the first frame, and ``manifest.json`` says what each file is and how
+answers are read back. Masks lie with frequency zero in the middle, where a lens puts it.
 """
 
 from __future__ import annotations

@@ -14,15 +14,14 @@ from ...export.parity import Parity, parity, require
 from ...export.rules.shapes import infer_shapes
 from ..reference import evaluate
 from .baseline import fastest_ms, host_name
-from .detection import get_scheme
 from .lower import picture_size
 from .partition import Lowered, Partition, Placement, partition
 from .passes import Optics, Setting
 from .presets import System
 from .program import VERSION, Loaded, Measured, Program, Step
-from .schedule import Plan, Work, plan
 from .segments import cut, segments
 from .session import execute, with_bias
+from .settle import scheduled, setting_of
 
 Observed = Mapping[str, Array]
 """Arrays of the graph on the golden inputs, by name."""
@@ -131,25 +130,14 @@ def _fitting(
 def _step(site: _Site, system: System, batch: int) -> tuple[Step, Array]:
     """Schedule one layer, set it up on the golden inputs, and prove it."""
     layer = site.lowered.layer
-    scheme = get_scheme(system.scheme)
-    shown = 2 if layer.signed_input and system.signs == "pair" else 1
-
-    def planned(samples: int) -> Plan:
-        work = Work.of(layer, site.pictures * samples, *site.size)
-        return plan(work, system, frames_per_pass=scheme.frames * shown, masks_per_pass=scheme.parts)
-
-    chosen = planned(batch)
-    setting = Setting(
-        channels=min(chosen.layout.channels, layer.channels),
-        together=chosen.layout.kernels * chosen.layout.groups > 1,
-        electrons=min(chosen.electrons, system.camera.full_well_e),
-    )
+    single, chosen = (scheduled(layer, site.pictures * n, site.size, system) for n in (1, batch))
+    setting = setting_of(layer, chosen, system)
     x, kernels = torch.from_numpy(site.x), torch.from_numpy(site.lowered.kernels)
     with torch.no_grad():
         peak, levels = Optics(layer, kernels, setting, system).measure(x)
     setting = replace(setting, peak=peak)
     proof = _prove(site, setting, system)
-    step = Step(layer, site.lowered.source, site.lowered.target, setting, planned(1), chosen, proof.relative)
+    step = Step(layer, site.lowered.source, site.lowered.target, setting, single, chosen, proof.relative)
     return step, levels.float().numpy()
 
 

@@ -82,10 +82,10 @@ class Bench:
         shown = _shown(inputs, self.peak, masks.conditions.input_bits)
         light = spectrum(shown, masks, self.window, summed=self.summed)
         outputs = masks.kernel.shape[-4] if masks.kernel.dim() > 3 else 1
-        corner = light.values[..., 0, 0] * masks.transfer[..., 0, 0]
+        pairs = prod(torch.broadcast_shapes(light.values.shape[:-2], masks.transfer.shape[:-2]))
         # What adds in the light never lies in memory, and a pixel that is read alone has no plane.
         added = 1 if self.summed is None else masks.kernel.shape[self.summed - 2]
-        values = corner.numel() // added * (1 if light.form == "pixels" else prod(masks.size))
+        values = pairs // added * (1 if light.form == "pixels" else prod(masks.size))
         step = max(1, outputs * _MOST_VALUES // max(1, values))
         if step >= outputs:
             return self._look(light, shown, once=True)
