@@ -98,8 +98,12 @@ SYMMETRIC = QdqStyle(
 )
 """TensorRT: int8 on both sides, zero at zero, bias in float."""
 
-COREML = replace(SYMMETRIC, name="s8s8 coreml", unsigned_positive=True)
-"""Core ML: int8 on both sides with zero at zero, or uint8 where nothing is negative; bias in float."""
+COREML = replace(SYMMETRIC, name="s8s8 coreml", unsigned_positive=True, quantize_bias=True)
+"""Core ML: int8 on both sides with zero at zero, or uint8 where nothing is negative.
+
+The bias stands on the grid of the sums, which the package holds in float: whether a kernel adds it to
+integers, as ONNX Runtime's do after rounding any other bias, or to floats, the answer is the same.
+"""
 
 ARM = replace(ORT_X86, name="u8s8 arm")
 """ONNX Runtime on ARM: its kernels take the same pairs; not timed on such a machine yet."""

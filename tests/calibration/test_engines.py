@@ -12,7 +12,7 @@ import pytest
 
 from fourfold.calibration.collect import collect
 from fourfold.calibration.qdq import quantize
-from fourfold.calibration.scheme import OPENVINO, ORT_X86, SYMMETRIC, QdqStyle, QuantScheme
+from fourfold.calibration.scheme import COREML, OPENVINO, ORT_X86, SYMMETRIC, QdqStyle, QuantScheme
 from fourfold.export.artifact import Exported, Feed
 from fourfold.runtimes.reference import evaluate
 
@@ -72,10 +72,11 @@ def test_onnx_runtime_runs_the_products_of_attention_in_integers(attention: Expo
     assert kinds["MatMul"] + kinds["FusedMatMul"] == 2
 
 
-def test_onnx_runtime_optimized_answers_as_the_graph_says(convnet: Exported, tmp_path: Path):
+@pytest.mark.parametrize("style", [ORT_X86, COREML], ids=["ort", "coreml"])
+def test_onnx_runtime_optimized_answers_as_the_graph_says(convnet: Exported, tmp_path: Path, style: QdqStyle):
     import onnxruntime as ort
 
-    result = quantized(convnet, tmp_path, ORT_X86)
+    result = quantized(convnet, tmp_path, style)
     data = ir.to_proto(result.model).SerializeToString()
     answer = ort.InferenceSession(data, providers=["CPUExecutionProvider"]).run(
         None, dict(convnet.golden.inputs)

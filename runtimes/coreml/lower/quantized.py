@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 
 from ....export.artifact import Array
-from .call import Call, Held, Unsupported, Var, dtype_of, like, rank_of
+from .call import Call, Held, Lower, Unsupported, Var, dtype_of, like, rank_of
+from .folded import MOST_DIMENSIONS, Folded
 from .weight import Weight
 
 _EIGHT = ("int8", "uint8")
@@ -16,6 +18,8 @@ _WEIGHTS = (*_EIGHT, "int4", "uint4")
 
 def quantize(c: Call) -> Held:
     """``clip(round(x / scale) + zero)`` in int8 or uint8."""
+    if isinstance(held := c.held(0), Folded):
+        return _of_many(c, held, quantize)
     x, scale = c.var(0), c.need(1, "the scale")
     zero = c.array(2)
     kind = "uint8" if zero is None else zero.dtype.name
@@ -35,6 +39,8 @@ def dequantize(c: Call) -> Held:
     scale, zero, held = c.need(1, "the scale"), c.array(2), c.held(0)
     if isinstance(held, np.ndarray):
         return _weight(c, cast("Array", held), scale, zero)
+    if isinstance(held, Folded):
+        return _of_many(c, held, dequantize)
     kind = dtype_of(held).name
     if kind not in _EIGHT:
         return _wide(c, held, scale, zero)
@@ -44,6 +50,19 @@ def dequantize(c: Call) -> Held:
         scale=_scale(scale, scale.dtype),
         axis=_axis(c, scale, rank_of(held)),
     )
+
+
+def _of_many(c: Call, x: Folded, lower: Lower) -> Folded:
+    """Lower for a tensor of too many dimensions: one scale serves its elements in any shape."""
+    if c.need(1, "the scale").size != 1:
+        raise Unsupported(
+            f"a scale per channel of {len(x.shape)} dimensions, and Core ML takes {MOST_DIMENSIONS}"
+        )
+    (data, *_) = c.node.inputs
+    assert data is not None
+    around = c.scope.inner()
+    around.values[data] = x.var
+    return Folded(lower(replace(c, scope=around)), x.shape)
 
 
 def _weight(c: Call, data: Array, scale: Array, zero: Array | None) -> Held:

@@ -82,6 +82,18 @@ CASES: dict[str, tuple[str, dict[str, Array]]] = {
         "p = QuantizeLinear(m, S, Z) y = DequantizeLinear(p, S, Z)",
         {"x": PICTURE, "S": np.float32(0.03), "Z": np.int8(0)},
     ),
+    "six_dimensions": (
+        "r = Reshape(x, N) q = QuantizeLinear(r, S, Z) d = DequantizeLinear(q, S, Z) "
+        "t = Transpose<perm=[0,3,1,5,2,4]>(d) p = QuantizeLinear(t, S, Z) e = DequantizeLinear(p, S, Z) "
+        "y = Reshape(e, M)",
+        {
+            "x": normal(2, 24),
+            "N": np.array([0, 2, 3, 2, 1, 2]),
+            "M": np.array([0, 4, 6]),
+            "S": np.float32(0.02),
+            "Z": np.uint8(120),
+        },
+    ),
 }
 
 

@@ -56,6 +56,18 @@ CASES = {
         {"S": np.array([0, 2, 2, 2, 2, 4])},
         "a tensor of 6 dimensions, and Core ML takes 5",
     ),
+    "a scale per channel of too many dimensions": (
+        "float[B, 64] x",
+        "r = Reshape(x, N) q = QuantizeLinear<axis=1>(r, S, Z) d = DequantizeLinear<axis=1>(q, S, Z) "
+        "y = Reshape(d, M)",
+        {
+            "N": np.array([0, 2, 2, 2, 2, 4]),
+            "M": np.array([0, 64]),
+            "S": np.ones(2, np.float32),
+            "Z": np.zeros(2, np.int8),
+        },
+        "a scale per channel of 6 dimensions, and Core ML takes 5",
+    ),
     "int4 before iOS 18": (
         "float[B, 4] x",
         "w = DequantizeLinear<axis=0, block_size=2>(W, R) y = MatMul(x, w)",
