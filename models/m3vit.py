@@ -167,44 +167,52 @@ SMALL_PASCAL = M3VitConfig((512, 512), 384, tasks=5)
 SMALL_NYUD = M3VitConfig((480, 640), 384, tasks=2)
 BASE_PASCAL = M3VitConfig((512, 512), 768, tasks=5)
 SMALL_SEMSEG = M3VitConfig((512, 512), 384, tasks=1)
+NANO = M3VitConfig((32, 32), 64, tasks=2, depth=4, heads=4, experts=8, top_k=4, patch=4)
 PASCAL_CLASSES = 21
 
 PAPER = "M3ViT: Mixture-of-Experts Vision Transformer for Multi-task Learning, arXiv 2210.14793"
 NORMALISED = Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="stretch")
 
 
-def _published(name: str, config: M3VitConfig, params: int) -> ModelSpec:
+def _backbone(name: str, config: M3VitConfig, params: int | None = None) -> ModelSpec:
+    published = params is not None
     return ModelSpec(
         name=name,
         build=partial(Backbone, config),
         inputs=(
             TensorSpec("image", ("batch", 3, *config.size)),
-            TensorSpec("task", ("batch",), "int64"),
+            TensorSpec("task", ("batch",), "int64", high=config.tasks),
         ),
         outputs=("tokens",),
-        paper=PAPER,
+        paper=PAPER if published else f"the blocks of {PAPER}, at a size of our own",
         licence="MIT",
-        checked=EQUAL_OUTPUTS,
+        checked=EQUAL_OUTPUTS if published else "forward written from the formulae",
         params=params,
     )
 
 
 @register
+def m3vit_nano() -> ModelSpec:
+    """A small sibling for two tasks on 32x32 pictures; four of eight experts are selected."""
+    return _backbone("m3vit_nano", NANO)
+
+
+@register
 def m3vit_small_pascal() -> ModelSpec:
     """M3ViT-S, backbone for the five tasks of PASCAL-Context, 43.5 M parameters."""
-    return _published("m3vit_small_pascal", SMALL_PASCAL, 43_463_040)
+    return _backbone("m3vit_small_pascal", SMALL_PASCAL, 43_463_040)
 
 
 @register
 def m3vit_small_nyud() -> ModelSpec:
     """M3ViT-S, backbone for the two tasks of NYUD, 43.4 M parameters."""
-    return _published("m3vit_small_nyud", SMALL_NYUD, 43_420_032)
+    return _backbone("m3vit_small_nyud", SMALL_NYUD, 43_420_032)
 
 
 @register
 def m3vit_base_pascal() -> ModelSpec:
     """M3ViT-B, backbone for the five tasks of PASCAL-Context, 171.9 M parameters."""
-    return _published("m3vit_base_pascal", BASE_PASCAL, 171_860_736)
+    return _backbone("m3vit_base_pascal", BASE_PASCAL, 171_860_736)
 
 
 @register

@@ -154,27 +154,49 @@ B_90 = MohDitConfig(768, 64, (12,) * 12, _runs((6, 5), (7, 5), (12, 2)), _runs((
 B_75 = MohDitConfig(768, 64, (12,) * 12, _runs((4, 2), (6, 8), (12, 2)), _runs((2, 2), (3, 8), (0, 2)))
 S_90 = MohDitConfig(384, 64, (6,) * 12, _runs((3, 8), (6, 4)), _runs((2, 8), (0, 4)))
 S_75 = MohDitConfig(384, 64, (6,) * 12, _runs((2, 2), (3, 8), (6, 2)), _runs((1, 6), (2, 4), (0, 2)))
-
+NANO = MohDitConfig(64, 16, (4,) * 4, _runs((2, 3), (4, 1)), _runs((1, 3), (0, 1)), size=8, classes=10)
 
 COMPARED = (S_90, S_75, B_75)
+PAPER = "MoH: Multi-Head Attention as Mixture-of-Head Attention, arXiv 2410.11842"
 AS_COMPARED = "exact count and names; the code of moh_dit_s_90 and moh_dit_b_75 at another size"
 
 
 def _published(name: str, config: MohDitConfig, params: int) -> ModelSpec:
+    spec = _spec(name, config, PAPER, EQUAL_OUTPUTS if config in COMPARED else AS_COMPARED)
+    return replace(spec, params=params)
+
+
+def _nano(name: str, config: MohDitConfig) -> ModelSpec:
+    paper = f"the blocks of {PAPER}, at a size of our own"
+    return _spec(name, config, paper, "forward written from the formulae")
+
+
+def _spec(name: str, config: MohDitConfig, paper: str, checked: str) -> ModelSpec:
     return ModelSpec(
         name=name,
         build=partial(MohDit, config),
         inputs=(
-            TensorSpec("latent", ("batch", 4, 32, 32)),
+            TensorSpec("latent", ("batch", config.channels, config.size, config.size)),
             TensorSpec("timestep", ("batch",)),
-            TensorSpec("label", ("batch",), "int64"),
+            TensorSpec("label", ("batch",), "int64", high=config.classes),
         ),
         outputs=("prediction",),
-        paper="MoH: Multi-Head Attention as Mixture-of-Head Attention, arXiv 2410.11842",
+        paper=paper,
         licence="Apache-2.0 (MoH); the DiT it builds on has its own",
-        checked=EQUAL_OUTPUTS if config in COMPARED else AS_COMPARED,
-        params=params,
+        checked=checked,
     )
+
+
+@register
+def moh_dit_nano() -> ModelSpec:
+    """A small sibling for latent images of 8x8 and ten classes; three quarters of its heads are selected."""
+    return _nano("moh_dit_nano", NANO)
+
+
+@register
+def moh_dit_nano_skip() -> ModelSpec:
+    """The same network, deployed so that a token's unselected heads are not computed."""
+    return _nano("moh_dit_nano_skip", replace(NANO, skip=True))
 
 
 @register

@@ -68,6 +68,7 @@ def swept(names: Iterable[str]) -> list[object]:
 def test_every_family_is_swept() -> None:
     published = {family_of(name) for name in model_names() if name not in NANOS}
     assert {family_of(name) for name in FULL_SIZE} == published
+    assert {family_of(name) for name in NANOS} == {family_of(name) for name in model_names()}
     assert set(COUNTED) | set(FULL_SIZE) <= set(model_names())
 
 
