@@ -27,6 +27,7 @@ from fourfold.harness.console import Console
 from fourfold.harness.materials import gather
 from fourfold.harness.origin import trace
 from fourfold.harness.steps import in_precision, rewritten
+from fourfold.models.census import census
 from fourfold.models.registry import get_spec, model_names
 from fourfold.models.spec import ModelSpec
 from fourfold.runtimes.device import get_device
@@ -65,8 +66,16 @@ def main() -> None:
             networks[name] = tried(name)
             results["networks"] = dict(sorted(networks.items()))
             results["load"] = max(results["load"], round(os.getloadavg()[0], 1))
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            keep(results)
+    for name, row in networks.items():
+        row["params"] = census(get_spec(name)).parameters
+    keep(results)
     PAGE.write_text(page(results, get_device(DEVICE), PRECISIONS))
+
+
+def keep(results: dict[str, Any]) -> None:
+    """Write what is known so far."""
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def chosen() -> list[str]:
@@ -79,7 +88,7 @@ def tried(name: str) -> dict[str, Any]:
     spec, console = get_spec(name), Console()
     console.note(f"== {name}")
     runtime = get_runtime("trt")
-    facts: dict[str, Any] = {"paper": spec.paper, "params": spec.params}
+    facts: dict[str, Any] = {"paper": spec.paper}
     try:
         origin = trace(spec, runtime, weights=None, seed=0, narrator=console)
         exported = rewritten(origin, runtime, materials(spec, "fp32"), seed=0, narrator=console)

@@ -64,8 +64,7 @@ def _row(name: str, row: dict[str, Any], precisions: Sequence[str], reasons: lis
         else:
             reasons.append(f"{name}, {precision}: {_short(found.get('reason', 'not tried yet'))}")
             shown.append(f"not built, see {len(reasons)}")
-    params = f"{row['params']:,}" if row["params"] else ""
-    return f"| {name} | {params} | {row.get('nodes', '')} | {' | '.join(shown)} |"
+    return f"| {name} | {row['params']:,} | {row.get('nodes', '')} | {' | '.join(shown)} |"
 
 
 def _short(reason: str) -> str:
