@@ -12,10 +12,11 @@ import onnx_ir.passes.common as library
 from ..errors import BuildError, FourfoldError
 from ..models.spec import Dim, TensorSpec
 from .artifact import Evaluator, Exported, Feed, Golden, Refusal, Step
+from .check import check
 from .free_sizes import advice, fix_free, name_free
 from .index_range import upper_bound
 from .names import rename_dimensions
-from .parity import Parity, check, fresh_inputs
+from .parity import Parity, fresh_inputs
 from .quiet import quiet
 from .untrusted import first_line, read_proto
 

@@ -15,7 +15,8 @@ import onnx_ir.passes.common as library
 
 from ..errors import BuildError, unknown_name
 from .artifact import Evaluator, Exported, Feed, Refusal, Step
-from .parity import Parity, batch_sizes, fresh_inputs, parity, require, settle
+from .check import settle
+from .parity import Parity, batch_sizes, fresh_inputs, parity, require
 from .quiet import quiet
 from .rules.attention_to_matmul import AttentionToMatMul
 from .rules.dft_to_matmul import DftToMatMul

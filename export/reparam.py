@@ -19,7 +19,8 @@ from ..models.fuse import affine_of, scale_outputs
 from ..models.fusible import Fusible
 from ..models.spec import TensorSpec
 from .artifact import Refusal, Step
-from .parity import check, require
+from .check import check
+from .parity import require
 from .torch_run import torch_run
 
 _Conv = nn.Conv1d | nn.Conv2d

@@ -17,8 +17,9 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from ..errors import BuildError
 from ..models.spec import Dim, TensorSpec
 from .artifact import Array, Evaluator, Exported, Golden, Refusal, Step
+from .check import check
 from .names import name_after_modules, name_dimensions
-from .parity import check, fresh_inputs, require
+from .parity import fresh_inputs, require
 from .quiet import quiet
 from .torch_run import torch_run
 

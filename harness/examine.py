@@ -10,7 +10,8 @@ import onnx_ir as ir
 
 from ..calibration.samples import Samples
 from ..export.artifact import Array, Exported, Feed, Golden, Precision, Run
-from ..export.parity import Parity, check, excess_loss, parity
+from ..export.check import check
+from ..export.parity import Parity, excess_loss, parity
 from ..runtimes.device import Device
 from ..runtimes.reference import evaluate
 from ..runtimes.runtime import Executed, Session

@@ -67,6 +67,11 @@ class FusedBlock(nn.Module):
         super().__init__()
         self.attn, self.norm1, self.norm2, self.mlp = attn, norm1, norm2, mlp
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) to the same shape, as a vision transformer without an ensemble runs it."""
+        x = x + self.mix(x, x.shape[1])
+        return x + self.feed(x)
+
     def mix(self, x: Tensor, tokens: int) -> Tensor:
         """(B, N, D) to the first path of the first ``tokens`` tokens, (B, M, D)."""
         normed = self.norm1(x)

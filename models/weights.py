@@ -27,6 +27,10 @@ RENAMINGS: tuple[Callable[[str], str], ...] = (
 """Ways in which the keys of a checkpoint may be meant, in the order they are tried."""
 
 
+_DEEPEST = 3
+"""How far weights are nested in a training script's file."""
+
+
 def build_model(spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> nn.Module:
     """Build a model in evaluation mode, the same one for the same arguments.
 
@@ -61,16 +65,19 @@ def shipped_weights(spec: ModelSpec) -> Path | None:
 def load_weights(module: nn.Module, path: Path) -> None:
     """Load a ``.safetensors`` file or a file of ``torch.save`` into a module.
 
-    The state dict may be wrapped as ``{"model": ...}`` or ``{"state_dict": ...}``.
-    Nothing in the file is executed.
+    The state dict may be wrapped as ``{"model": ...}`` or ``{"state_dict": ...}``. A file that also holds
+    other weights of the same names, as averages of a training are, is refused: which are meant is not ours
+    to guess. Nothing in the file is executed.
 
     Raises:
         UsageError: If there is no such file.
-        BuildError: If the file is damaged, is no state dict, wants to run code, or does not fit the module.
+        BuildError: If the file is damaged, is no state dict, wants to run code, holds two sets of weights, or
+            does not fit the module.
     """
-    state = _unwrapped(_read(path), path)
+    content = _read(path)
     wanted = module.state_dict()
-    renamed = _renamed(state, wanted)
+    renamed = _renamed(_unwrapped(content, path), wanted)
+    _check_single(renamed, content, path)
     _check_names(renamed, wanted, path)
     _check_shapes(renamed, wanted, path)
     module.load_state_dict(renamed)
@@ -144,6 +151,37 @@ def _renamed(state: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, 
     """Rename the keys in the way that fits the module best."""
     ways = [{rename(key): value for key, value in state.items()} for rename in RENAMINGS]
     return max(ways, key=lambda way: len(way.keys() & set(wanted)))
+
+
+def _check_single(chosen: Mapping[str, Tensor], content: object, path: Path) -> None:
+    """Refuse a file that holds further weights under the chosen names, unless they are the same."""
+    sets = {key: _renamed(state, chosen) for key, state in _state_dicts(content).items()}
+    alike = {key: state for key, state in sets.items() if state.keys() == chosen.keys()}
+    if any(not _equal(state, chosen) for state in alike.values()):
+        message = (
+            f"expected one set of weights in {path.name}, got {len(alike)} that differ, under "
+            f"{' and '.join(map(repr, alike))}; save the one that is meant in a file of its own"
+        )
+        raise BuildError(message)
+
+
+def _state_dicts(content: object, name: str = "", depth: int = 0) -> dict[str, dict[str, Tensor]]:
+    """List all tensors by name in nested mappings, by where they are."""
+    from torch import Tensor
+
+    # A pickle may hold itself.
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
+        return {}
+    mapping = cast("Mapping[object, object]", content)
+    if mapping and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in mapping.items()):
+        return {name: dict(cast("Mapping[str, Tensor]", mapping))}
+    parts = ((f"{name}.{key}" if name else str(key), value) for key, value in mapping.items())
+    inner = (_state_dicts(value, part, depth + 1) for part, value in parts)
+    return {key: state for found in inner for key, state in found.items()}
+
+
+def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return all(v.shape == other[k].shape and bool((v == other[k]).all()) for k, v in one.items())
 
 
 def _check_names(state: Collection[str], wanted: Collection[str], path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from fourfold.errors import VerdictError
 from fourfold.export import passes
 from fourfold.export.artifact import Exported, Feed, Golden, Run
+from fourfold.export.check import check, settle
 from fourfold.export.edges import NUDGE, NUDGES, REDRAWS, nudged_answers
-from fourfold.export.parity import Parity, check, fresh_inputs, parity, settle
+from fourfold.export.parity import Parity, fresh_inputs, parity
 from fourfold.export.passes import rewrite
 from fourfold.models.spec import TensorSpec
 from fourfold.runtimes.reference import evaluate

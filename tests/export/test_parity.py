@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fourfold.errors import UsageError, VerdictError
-from fourfold.export.parity import TOLERANCES, check, fresh_inputs, parity, require
+from fourfold.export.check import check
+from fourfold.export.parity import TOLERANCES, fresh_inputs, parity, require
 from fourfold.models.spec import TensorSpec
 
 NAMES = ("reference", "candidate")

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from fourfold.export.artifact import Exported, Run
-from fourfold.export.parity import Parity, check, require
+from fourfold.export.check import check
+from fourfold.export.parity import Parity, require
 from fourfold.export.passes import COMMON, rewrite
 from fourfold.export.reparam import reparameterize
 from fourfold.export.to_onnx import to_onnx

@@ -9,6 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fourfold.models.path_ensemble as family
 from fourfold.errors import BuildError
+from fourfold.export.reparam import reparameterize
+from fourfold.models.spec import TensorSpec
 
 SMALL = replace(family.NANO, dim=12, heads=3, depth=3, size=12, channels=3, classes=5)
 PUBLIC = {family.TINY: 5_717_416, family.SMALL: 22_050_664, family.BASE: 86_567_656}
@@ -37,6 +39,19 @@ def test_scales_of_one_equal_the_vision_transformer_bit_for_bit(randomise) -> No
     x = torch.randn(3, 1, 28, 28)
     with torch.no_grad():
         assert torch.equal(ensemble(x), base(x))
+
+
+def test_the_vision_transformer_alone_folds(randomise) -> None:
+    base = randomise(family.Vit(SMALL))
+    with torch.no_grad():
+        for block in base.blocks:
+            block.attn.qkv.weight.mul_(4)
+    folded, step = reparameterize(base, (TensorSpec("image", ("batch", 3, 12, 12)),))
+    assert step.changed == SMALL.depth
+    assert not any(isinstance(m, family.Block | family.Attention) for m in folded.modules())
+    x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    expected, actual = base.double()(x), folded.double()(x)
+    assert (actual - expected).abs().max() <= 1e-6 * expected.abs().max()
 
 
 def paths_of(base: family.Vit, x: Tensor) -> list[Tensor]:

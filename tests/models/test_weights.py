@@ -75,6 +75,45 @@ def test_torch_files_load_with_and_without_wrapper(tmp_path: Path, wrap: Callabl
     assert same(source, target)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "wrap"),
+    [
+        ("model", "model_ema", lambda s: s),
+        ("state_dict", "state_dict_ema", lambda s: s),
+        ("model", "ema.module", lambda s: {"module": s, "decay": 0.999}),
+        ("model", "average", lambda s: {f"module.{k}": v for k, v in s.items()}),
+    ],
+)
+def test_a_file_with_raw_and_averaged_weights_is_refused_and_names_both(
+    tmp_path: Path, first: str, second: str, wrap: Callable[[object], object]
+) -> None:
+    raw, averaged, target = randomised(1), randomised(2), randomised(3)
+    before = randomised(3)
+    whole = {first: raw.state_dict(), second.split(".")[0]: wrap(averaged.state_dict()), "epoch": 3}
+    torch.save(whole, tmp_path / "net.pth")
+    with pytest.raises(BuildError, match=f"got 2 that differ, under '{first}' and '{second}'; save the one"):
+        load_weights(target, tmp_path / "net.pth")
+    assert same(target, before)
+
+
+def test_the_same_weights_twice_and_other_tensors_beside_them_load(tmp_path: Path) -> None:
+    source, target = randomised(1), randomised(2)
+    state = source.state_dict()
+    moments = {0: {"exp_avg": torch.zeros(3)}, 1: {"exp_avg": torch.ones(3)}}
+    torch.save({"model": state, "model_ema": state, "optimizer": {"state": moments}}, tmp_path / "net.pth")
+    load_weights(target, tmp_path / "net.pth")
+    assert same(source, target)
+
+
+def test_a_file_that_holds_itself_loads(tmp_path: Path) -> None:
+    source, target = randomised(1), randomised(2)
+    whole: dict[str, object] = {"model": source.state_dict()}
+    whole["again"] = whole
+    torch.save(whole, tmp_path / "net.pth")
+    load_weights(target, tmp_path / "net.pth")
+    assert same(source, target)
+
+
 def test_arguments_of_a_training_script_beside_the_weights_are_passed_over(tmp_path: Path) -> None:
     source, target = randomised(1), randomised(2)
     arguments = Namespace(lr=1e-3, model="net", betas=(0.9, 0.999), nested=Namespace(seed=1))

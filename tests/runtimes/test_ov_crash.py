@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from fourfold.export.parity import check
+from fourfold.export.check import check
 from fourfold.export.to_onnx import to_onnx
 from fourfold.models.spec import TensorSpec
 from fourfold.runtimes.device import get_device
