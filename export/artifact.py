@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import onnx_ir as ir
 
-from ..models.spec import TensorSpec
+from ..models.spec import Card, TensorSpec
 
 if TYPE_CHECKING:
     from .parity import Parity
@@ -26,6 +26,9 @@ Evaluator = Callable[[ir.Model], Run]
 
 Precision = Literal["fp32", "fp16", "int8", "analog"]
 """What numbers are made of; ``analog`` numbers are light, as precise as the device."""
+
+Compression = Literal["int8", "int4"]
+"""How weights are stored where that is in fewer bits than the network computes with."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,22 @@ class Exported:
     golden: Golden
     precision: Precision = "fp32"
     history: tuple[Step, ...] = field(default=())
+    compression: Compression | None = None
+    """Of the weights of the compiled file, where it stores them in fewer bits than the graph."""
+    card: Card = field(default_factory=Card)
+
+    @property
+    def kind(self) -> str:
+        """Give the kind of parity that the compiled network keeps with the float one."""
+        return parity_kind(self.precision, self.compression)
 
     def after(self, step: Step, model: ir.Model, *, precision: Precision | None = None) -> Exported:
         """Return the value after one more step: the new graph, and the step in the history."""
         return replace(
             self, model=model, history=(*self.history, step), precision=precision or self.precision
         )
+
+
+def parity_kind(precision: Precision, compression: Compression | None) -> str:
+    """Give the key of the table of tolerances for a network whose weights may be compressed."""
+    return f"{compression}-weights" if compression else precision

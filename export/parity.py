@@ -71,6 +71,19 @@ TOLERANCES: dict[str, Tolerance] = {
         "flip travels on through every layer: right engines were seen 15 to 32 dB apart on random weights, "
         "about as far as the quantization noise itself; a wrong scale or zero point is near 0 dB",
     ),
+    "int8-weights": Tolerance(
+        math.inf,
+        20.0,
+        "a weight with one 8-bit scale per channel keeps 40 to 50 dB of itself and layers add their noise: "
+        "small networks were seen at 30 to 58 dB; a scale in the wrong place is near 0 dB",
+    ),
+    "int4-weights": Tolerance(
+        math.inf,
+        3.0,
+        "a weight in 4-bit blocks keeps 15 to 25 dB of itself and layers add their noise: small networks "
+        "were seen at 5 dB on noise and at 33 dB on pictures, so this floor catches a broken compression "
+        "only; accuracy on labelled data decides whether 4 bits are enough",
+    ),
     "int8": Tolerance(
         math.inf,
         10.0,

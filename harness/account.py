@@ -59,4 +59,5 @@ def account(
         verdicts=findings.verdicts,
         warnings=tuple(w for w in (*origin.warnings, *materials.warnings, subject.warning) if w),
         exhibits=exhibits,
+        compression=exported.compression,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UnavailableError, VerdictError
 from .document import encode
+from .result import APP_PACKAGE, SMALLER_WEIGHTS
 
 if TYPE_CHECKING:
     from ..models.spec import TensorSpec
@@ -59,6 +60,7 @@ def doctor(diagnosis: Diagnosis) -> Answer:
             "engine": name,
             "opset": f"{c.opset} of {c.opsets[0]}-{c.opsets[1]}",
             "precisions": " ".join(c.precisions),
+            "small weights": " ".join(c.compressions) or "none",
             "Q/DQ": c.qdq.name if c.qdq else "none",
             **{f"{op}": how for op, how in c.control_flow.items()},
             "Attention": c.attention,
@@ -78,6 +80,8 @@ def bundle(made: Bundle) -> Answer:
     """Answer with what an export left; a gate that said no is exit code 1."""
     report = made.report
     lines = [*(f"warning: {w}" for w in report.warnings), *_verdicts(report.verdicts)]
+    lines += [f"weights: {step.detail}" for step in report.history if step.name == SMALLER_WEIGHTS]
+    lines += [f"app: {step.detail}" for step in report.history if step.name == APP_PACKAGE]
     lines.append(_latency_line(report.latency) if report.latency else f"latency: {report.latency_note}")
     lines.append(f"bundle: {made.folder}")
     document = {"bundle": str(made.folder), "ok": report.ok, "report": encode(report)}

@@ -5,6 +5,7 @@ MODEL@DEVICE-PRECISION/
   manifest.json        what this is, and the sha256 of every other file
   model.onnx           the graph that was compiled
   compiled/            what the engine opens
+  app/                 the form that an app wants, where it was asked for
   golden.safetensors   inputs (``in.NAME``) and the float model's answers (``out.NAME``)
   report.json          everything known about it
   report.html          the same as a page
@@ -18,14 +19,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
 from ..errors import UsageError
-from ..export.artifact import Array, Golden, Precision
-from ..models.spec import Preprocess, TensorSpec
+from ..export.artifact import Array, Compression, Golden, Precision, parity_kind
+from ..models.spec import Card, Preprocess, TensorSpec
 from ..runtimes.device import Device
 from . import document
 
@@ -36,6 +37,7 @@ SCHEMA = 1
 """Version of manifest.json; raised when a field changes its meaning."""
 
 MANIFEST, MODEL, COMPILED, GOLDEN = "manifest.json", "model.onnx", "compiled", "golden.safetensors"
+APP = "app"
 REPORT, PAGE, SAMPLES = "report.json", "report.html", "samples.npz"
 
 INPUT, OUTPUT = "in.", "out."
@@ -79,6 +81,11 @@ class Manifest:
     """UTC time, ISO 8601."""
     files: Mapping[str, FileEntry]
     """Every file but the manifest, by its path relative to the bundle."""
+    compression: Compression | None = None
+    """Of the weights of the compiled file, where it stores them in fewer bits than the graph."""
+    app: str = ""
+    """The package for an app, relative to the bundle; empty where none was asked for."""
+    card: Card = field(default_factory=Card)
     schema: int = SCHEMA
 
 
@@ -121,6 +128,11 @@ class Bundle:
         return self.manifest.precision
 
     @property
+    def kind(self) -> str:
+        """The kind of parity that the compiled network keeps with the float one."""
+        return parity_kind(self.precision, self.manifest.compression)
+
+    @property
     def device(self) -> Device:
         """The device it was compiled for, as it was described then."""
         return self.manifest.device
@@ -129,6 +141,11 @@ class Bundle:
     def compiled(self) -> Path:
         """The file, or the folder, that the engine opens."""
         return self.folder / self.manifest.compiled
+
+    @property
+    def app(self) -> Path | None:
+        """The package for an app, where there is one."""
+        return self.folder / self.manifest.app if self.manifest.app else None
 
     @property
     def model(self) -> Path:

@@ -79,6 +79,12 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
         type=click.Choice(["fp32", "fp16", "int8", "analog"]),
         help="What numbers are made of; default: the first that the device's engine takes.",
     ),
+    click.option(
+        "--compress",
+        "compression",
+        type=click.Choice(["int8", "int4"]),
+        help="Store weights in fewer bits than they are computed with, where the engine can.",
+    ),
     click.option("--data", type=PATH, help="Calibration samples: a folder or zip of images, or an npz."),
     click.option("--eval-data", type=PATH, help="Labelled samples to score on: folder, zip or npz."),
     click.option(
@@ -94,6 +100,12 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
     click.option(
         "--resize", type=click.Choice(["exact", "stretch", "crop"]), help="How a picture is fitted."
     ),
+    click.option("--labels", type=PATH, help="Names of the classes: a text file with one a line."),
+    click.option("--app", is_flag=True, help="Also make what an app wants: a picture in, a label out."),
+    click.option("--author", default="", help="Written into packages that name one."),
+    click.option("--licence", default="", help="Likewise."),
+    click.option("--model-version", default="", help="Likewise; default: from the hash of the graph."),
+    click.option("--description", default="", help="Likewise, one line; default: name, precision, paper."),
     click.option("-o", "--out", type=PATH, default=Path("out"), show_default=True, help="For the bundle."),
     click.option(
         "--max-drop",
@@ -119,6 +131,11 @@ def export(
     std: str | None,
     resize: str | None,
     observer: str | None,
+    labels: Path | None,
+    author: str,
+    licence: str,
+    model_version: str,
+    description: str,
     **options: Any,
 ) -> Answer:
     """Export MODEL for a device: fold, rewrite, quantize, compile, verify, time, report.
@@ -126,6 +143,7 @@ def export(
     MODEL is a zoo name, pkg.module:factory, timm/NAME, or the path of a .onnx file. A factory is your own
     code and is run.
     """
+    from ..models.spec import Card
     from . import answers
     from . import options as parse
     from .deploy import deploy
@@ -136,6 +154,8 @@ def export(
         device,
         input_shape=parse.shape(input_shape),
         preprocess=parse.preprocess(mean=mean, std=std, resize=resize),
+        labels=parse.labels(labels),
+        card=Card(author, licence, model_version, description),
         scheme=parse.scheme(observer),
         budget=Budget(seconds=seconds, max_drop=max_drop),
         command=shlex.join(["fourfold", *sys.argv[1:]]),

@@ -77,7 +77,7 @@ def examine(
     with subject.open() as session:
         with narrator.stage(f"checking the {subject.name if not subject.ran else 'compiled network'}"):
             checked = _fresh(session, subject.name, exported, origin, seed) + against_golden(
-                session.run, exported.model, exported.golden, exported.precision, name=subject.name
+                session.run, exported.model, exported.golden, exported.kind, name=subject.name
             )
         accuracy = None
         if materials.evaluation is not None:
@@ -111,12 +111,12 @@ def fixed_batch(exported: Exported) -> int | None:
 
 
 def _fresh(session: Session, name: str, exported: Exported, origin: Origin, seed: int) -> tuple[Parity, ...]:
-    """Compare with the source on inputs nobody has seen; int8 and light are compared on real samples only."""
-    if exported.precision in ("int8", "analog"):
+    """Compare with the source on inputs nobody has seen; what loses by design is compared on real samples."""
+    if exported.kind not in ("fp32", "fp16"):
         return ()
     fixed = fixed_batch(exported)
     return check(
-        exported.precision,
+        exported.kind,
         origin.reference,
         session.run,
         exported.inputs,
@@ -127,7 +127,7 @@ def _fresh(session: Session, name: str, exported: Exported, origin: Origin, seed
 
 
 def against_golden(
-    run: Run, model: ir.Model, golden: Golden, precision: Precision, *, name: str = "compiled"
+    run: Run, model: ir.Model, golden: Golden, kind: str, *, name: str = "compiled"
 ) -> tuple[Parity, ...]:
     """Compare an artifact with the golden answers; needs neither torch nor the source model.
 
@@ -139,8 +139,8 @@ def against_golden(
     answers = run(golden.inputs)
     batch = next(iter(golden.inputs.values())).shape[0]
     float_names = ("float model", name)
-    if precision != "int8":
-        found = parity(precision, golden.outputs, answers, names=float_names, batch=batch)
+    if kind != "int8":
+        found = parity(kind, golden.outputs, answers, names=float_names, batch=batch)
         return (found if found.ok else away_from_edges(found, evaluate(model), golden, answers),)
     written = evaluate(model)(golden.inputs)
     return (

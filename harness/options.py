@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from ..calibration.observers import OBSERVERS
 from ..calibration.scheme import QuantScheme
 from ..errors import UsageError, unknown_name
 from ..models.spec import Preprocess
+
+_LONGEST_LABELS = 1 << 20
 
 
 def shape(text: str | None) -> tuple[int, ...] | None:
@@ -42,6 +45,26 @@ def preprocess(*, mean: str | None, std: str | None, resize: str | None) -> Prep
     if resize is not None:
         chosen["resize"] = resize
     return Preprocess(**chosen)
+
+
+def labels(path: Path | None) -> tuple[str, ...] | None:
+    """Read a file with one label a line; empty lines at its end do not count.
+
+    Raises:
+        UsageError: If it cannot be read, is longer than any list of classes, or has an empty label.
+    """
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_LABELS + 1).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        what = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise UsageError(f"expected a text file of labels, got {path}: {what}; name another") from error
+    found = tuple(line.strip() for line in text.rstrip().splitlines())
+    if len(text) > _LONGEST_LABELS or not found or not all(found):
+        raise UsageError(f"expected one label a line in {path}, at most 1 MB, got something else; mend it")
+    return found
 
 
 def scheme(observer: str | None) -> QuantScheme:

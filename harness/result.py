@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..calibration.ranges import DataSource
-from ..export.artifact import Array, Step
+from ..export.artifact import Array, Compression, Step
 from ..export.parity import Parity
 from ..models.spec import TensorSpec
 from ..runtimes.exhibit import Exhibit
@@ -14,6 +14,11 @@ from ..runtimes.runtime import Executed
 
 SCHEMA = 1
 """Version of the JSON that ``Report`` becomes; raised when a field changes its meaning."""
+
+APP_PACKAGE = "app package"
+"""Name of the step that makes the form that an app wants."""
+SMALLER_WEIGHTS = "compress weights"
+"""Name of the step after which weights take fewer bits than the network computes with."""
 
 
 @dataclass(frozen=True)
@@ -161,14 +166,26 @@ class Report:
     """Shown on top of the page: a synthetic calibration, an emulated check, random weights."""
     exhibits: tuple[Exhibit, ...] = field(default=())
     """What the engine shows of its work."""
+    compression: Compression | None = None
+    """Of the weights of the compiled file, where it stores them in fewer bits than the graph."""
     schema: int = SCHEMA
+
+    @property
+    def form(self) -> str:
+        """Precision, and what the weights are stored in if that is something else."""
+        return form_of(self.precision, self.compression)
 
     @property
     def title(self) -> str:
         """The bundle's folder name, ``MODEL@DEVICE-PRECISION``."""
-        return f"{self.model}@{self.device}-{self.precision}"
+        return f"{self.model}@{self.device}-{self.form}"
 
     @property
     def ok(self) -> bool:
         """True when every gate said yes."""
         return all(v.ok for v in self.verdicts)
+
+
+def form_of(precision: str, compression: Compression | None) -> str:
+    """Name a precision, and what the weights are stored in: ``fp16``, ``fp16-int4-weights``."""
+    return f"{precision}-{compression}-weights" if compression else precision

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
 from ..export.parity import Parity
-from ..runtimes.runtime import Executed
+from ..runtimes.runtime import Executed, MakesApps, Session
+from .app_package import against_network
 from .console import Narrator, Silent
 from .examine import against_golden, executed_verdict, parity_verdict
-from .ready import ready
+from .ready import Ready, ready
 from .result import Verdict
 
 
@@ -50,10 +51,21 @@ def verify(bundle: Path, *, narrator: Narrator | None = None) -> Verification:
     made = ready(bundle, on_device=False)
     b, subject = made.bundle, made.subject()
     with say.stage(f"verifying {b.title}"), subject.open() as session:
-        checked = against_golden(session.run, ir.load(b.model), b.golden, b.precision, name=subject.name)
+        checked = against_golden(session.run, ir.load(b.model), b.golden, b.kind, name=subject.name)
         executed = session.executed()
+        asked = _app(made, session) if b.app and subject.ran else ()
     verdicts = (
         parity_verdict(checked),
         *([executed_verdict(executed, b.precision)] if subject.ran else []),
+        *([replace(parity_verdict(asked), gate="app")] if asked else []),
     )
-    return Verification(b.title, checked, executed, verdicts, subject.warning, subject.ran)
+    return Verification(b.title, checked + asked, executed, verdicts, subject.warning, subject.ran)
+
+
+def _app(made: Ready, session: Session) -> tuple[Parity, ...]:
+    """Ask the package for an app about the golden inputs."""
+    b, m = made.bundle, made.bundle.manifest
+    if b.app is None or m.preprocess is None or not isinstance(made.runtime, MakesApps):
+        return ()
+    ask = made.runtime.open_app(b.app, b.device)
+    return (against_network(ask, session, b.golden, m.inputs[0], b.precision, m.preprocess, m.labels),)

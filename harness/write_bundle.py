@@ -15,6 +15,7 @@ from ..export.artifact import Array, Exported, Golden, Step
 from ..models.spec import Preprocess
 from ..runtimes.device import Device
 from .bundle import (
+    APP,
     COMPILED,
     GOLDEN,
     INPUT,
@@ -44,6 +45,7 @@ def write_bundle(
     latency: Latency | None = None,
     preprocess: Preprocess | None = None,
     labels: Sequence[str] = (),
+    app: Path | None = None,
 ) -> Report:
     """Write everything but ``compiled/`` into the folder of a new bundle.
 
@@ -56,6 +58,7 @@ def write_bundle(
         latency: The raw samples behind the report's latency.
         preprocess: From a picture to the input, when the model takes pictures.
         labels: Names of the classes.
+        app: The package for an app, inside ``folder``.
 
     Returns:
         The report as it was written.
@@ -82,6 +85,9 @@ def write_bundle(
         command=report.command,
         created=report.created,
         files={},
+        compression=exported.compression,
+        app=app.relative_to(folder).as_posix() if app else "",
+        card=exported.card,
     )
     _write_manifest(folder, manifest)
     return report
@@ -138,7 +144,8 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    names = (n for n in relative_files(folder) if n == MODEL or n.startswith(f"{COMPILED}/"))
+    shown = (f"{COMPILED}/", f"{APP}/")
+    names = (n for n in relative_files(folder) if n == MODEL or n.startswith(shown))
     return {name: (folder / name).stat().st_size for name in names}
 
 

@@ -61,6 +61,21 @@ def prepare_batch(images: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[
     return np.stack([prepare(image, preprocess) for image in images])
 
 
+def pixels_of(array: NDArray[np.float32], preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Undo the normalisation of one input: the nearest picture that has its size.
+
+    Args:
+        array: (C, H, W).
+        preprocess: How pictures become such an input.
+
+    Returns:
+        Pixels of shape (H, W) or (H, W, 3).
+    """
+    mean, std = (np.array(part, np.float32).reshape(-1, 1, 1) for part in (preprocess.mean, preprocess.std))
+    pixels = np.clip(np.rint((array * std + mean) * np.float32(255)), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+
 def _picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
     if isinstance(image, Image.Image):
         if image.mode in DEEP_MODES:

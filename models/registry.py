@@ -75,6 +75,12 @@ def model_names() -> tuple[str, ...]:
     return tuple(sorted(_known()))
 
 
+def is_ours(name: str) -> bool:
+    """Say whether a name is one of this package's own models, not of another package's and not a path."""
+    known = _known()
+    return name in known and known[name].__module__.startswith(f"{__package__}.")
+
+
 def family_of(name: str) -> str:
     """Name the module that registers a model, without its package.
 

@@ -89,6 +89,18 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class Card:
+    """What a compiled network tells people, where its format has room for it; empty is not known."""
+
+    author: str = ""
+    licence: str = ""
+    version: str = ""
+    """Empty: the beginning of the graph's hash."""
+    description: str = ""
+    """One line."""
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """One model of the zoo, or a user's model described in the same words."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from ..calibration.scheme import QdqStyle
-from ..export.artifact import Exported, Feed, Precision
+from ..export.artifact import Array, Compression, Exported, Feed, Precision, Refusal
+from ..models.spec import Preprocess
 from .device import Device
 from .exhibit import Exhibit
 
@@ -36,6 +37,8 @@ class Capabilities:
     """The reason behind every ``partly`` and ``no``, by capability."""
     qdq_by_arch: Mapping[str, QdqStyle] = field(default_factory=dict[str, QdqStyle])
     """Processor architectures on which the engine's int8 kernels want another style than ``qdq``."""
+    compressions: tuple[Compression, ...] = ()
+    """How it stores weights by themselves in fewer bits; such an engine fulfils ``Compresses``."""
 
     def style_for(self, device: Device) -> QdqStyle | None:
         """Give the Q/DQ style that pays on a device."""
@@ -141,6 +144,81 @@ class Describes(Protocol):
 
         Raises:
             RunError: If it cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compiled file with smaller weights."""
+
+    path: Path
+    weights: int
+    """How many are stored in fewer bits."""
+    sizes: tuple[int, int]
+    """Bytes of the compiled file before and after."""
+    kept: tuple[Refusal, ...]
+    """Weights that stay as they are, or take more bits than asked for, and why."""
+
+
+@runtime_checkable
+class Compresses(Protocol):
+    """An engine that stores weights in fewer bits than it computes with, and opens what it compiles."""
+
+    def cannot_compress(self, device: Device, compression: Compression) -> str | None:
+        """Say why ``device`` cannot take weights in this form, or None."""
+        ...
+
+    def compress(self, compiled: Path, device: Device, compression: Compression, out: Path) -> Compressed:
+        """Store the weights of a compiled file in fewer bits, in a new file of that name in ``out``.
+
+        Raises:
+            BuildError: If no weight can be.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class AppAnswer:
+    """What a package for an app says to one picture."""
+
+    outputs: Feed
+    """Of the network, by name, for a batch of one; the first as probabilities where there is a label."""
+    label: str
+    """Empty where the classes have no names."""
+
+
+Ask = Callable[[Array], AppAnswer]
+"""Asks a package for an app about the pixels of one picture: uint8 of shape (H, W) or (H, W, 3)."""
+
+
+@runtime_checkable
+class MakesApps(Protocol):
+    """An engine that also writes the form that an app wants: a picture goes in, a class label comes out."""
+
+    def make_app(
+        self, exported: Exported, device: Device, preprocess: Preprocess, labels: Sequence[str], out: Path
+    ) -> Path:
+        """Compile into the existing folder ``out``, with the preprocessing inside.
+
+        Args:
+            exported: A network of one input, a picture.
+            device: The device.
+            preprocess: How pictures become its input.
+            labels: Names of the classes of its first output; none where it does not classify.
+            out: The folder.
+
+        Raises:
+            UsageError: If the network takes no picture, or has another number of classes.
+            BuildError: If the engine refuses it.
+        """
+        ...
+
+    def open_app(self, app: Path, device: Device) -> Ask:
+        """Open what `make_app` wrote.
+
+        Raises:
+            RunError: If the device refuses the file.
         """
         ...
 

@@ -7,7 +7,10 @@ ML has one scale for all channels alike, so that mean and deviation are operator
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +19,20 @@ from typing import Any
 from ...errors import BuildError, UsageError
 from ...export.artifact import Exported
 from ...export.quiet import quiet
-from ...models.spec import Preprocess
+from ...models.spec import Preprocess, TensorSpec
 from ..device import Device
 from ..sessions import reason
+from .description import describe, introduce, read_specification
 from .lower.graph import Refused
-from .lower.program import lower
-from .package import convert, describe
+from .lower.program import Lowered, lower
+from .package import convert, facts_of
 from .sdk import canonical, coremltools, target_of
 
 LAYOUTS = {"RGB": "RGB", "L": "GRAYSCALE"}
 """Modes of Pillow as coremltools says them."""
+
+LABELS = "fourfold.labels"
+"""Under which a package keeps the names of its classes in their order."""
 
 
 def app_package(
@@ -41,27 +48,15 @@ def app_package(
         path: Of the package, which ends in ``.mlpackage``.
 
     Raises:
-        UsageError: If the network takes no picture.
+        UsageError: If the network takes no picture, or the labels do not fit its first output.
         BuildError: If it cannot be lowered, or coremltools refuses it.
     """
-    if len(exported.inputs) != 1:
-        raise UsageError(f"expected a network with one picture as input, got {len(exported.inputs)} inputs")
-    fitted = preprocess.fitted(exported.inputs[0])
-    one = tuple(replace(s, shape=tuple(1 if d == "batch" else d for d in s.shape)) for s in exported.inputs)
+    single = replace(exported, inputs=_single(exported.inputs), outputs=_single(exported.outputs))
+    fitted = check_app(single.inputs, single.outputs, preprocess, labels)
     try:
         with quiet():
-            target = target_of(device.target)
-            lowered = lower(
-                replace(exported, inputs=one),
-                canonical(device.target),
-                target,
-                pixels=fitted,
-                classifies=bool(labels),
-            )
-            convert(
-                lowered, [_picture(lowered.inputs[0], one[0].shape, fitted)], device, path, **_face(labels)
-            )
-            describe(path, {}, short=f"{exported.name} in {exported.precision}, written by fourfold")
+            _save(single, fitted, labels, device, path)
+            introduce(path, single)
     except Exception as error:  # coremltools raises bare exceptions of many kinds
         shutil.rmtree(path, ignore_errors=True)
         why = str(error) if isinstance(error, Refused) else f"coremltools says: {reason(error)}"
@@ -70,11 +65,69 @@ def app_package(
     return path
 
 
+def check_app(
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    preprocess: Preprocess,
+    labels: Sequence[str],
+) -> Preprocess:
+    """Give the preprocessing with size and mode, for a network that takes one picture.
+
+    Raises:
+        UsageError: If the network takes no picture, or the labels do not fit its first output.
+    """
+    if len(inputs) != 1:
+        raise UsageError(f"expected a network with one picture as input, got {len(inputs)} inputs")
+    if inputs[0].shape[:1] not in ((1,), ("batch",)):
+        raise UsageError(
+            f"expected a network that takes one picture at a time, got {inputs[0].name!r} of shape "
+            f"{inputs[0].shape}; export it with a free batch"
+        )
+    twice = [label for label, count in Counter(labels).items() if count > 1]
+    if twice:
+        raise UsageError(f"expected every label once, got {twice[0]!r} more than once; rename one of them")
+    shape = outputs[0].shape
+    if labels and (len(shape) != 2 or shape[1] != len(labels)):
+        raise UsageError(
+            f"expected as many labels as {outputs[0].name!r} has classes, got {len(labels)} labels for the "
+            f"shape {shape}; give one label a class, or none"
+        )
+    return preprocess.fitted(inputs[0])
+
+
+def file_name(name: str) -> str:
+    """Name a package so that Xcode can make a class of its name."""
+    clean = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"{clean if clean[:1].isalpha() else f'Net_{clean}'}.mlpackage"
+
+
+def _single(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    """Set the batch to one."""
+    return tuple(replace(s, shape=tuple(1 if d == "batch" else d for d in s.shape)) for s in specs)
+
+
+def _save(
+    single: Exported, preprocess: Preprocess, labels: Sequence[str], device: Device, path: Path
+) -> None:
+    lowered = lower(
+        single, canonical(device.target), target_of(device.target), pixels=preprocess, classifies=bool(labels)
+    )
+    picture = _picture(lowered.inputs[0], single.inputs[0].shape, preprocess)
+    program = convert(lowered, [picture], device, path, **_classes(labels, lowered.outputs[0]))
+    probabilities = read_specification(path).description.predictedProbabilitiesName
+    named: Lowered = replace(lowered, outputs=(probabilities or lowered.outputs[0], *lowered.outputs[1:]))
+    describe(path, {**facts_of(single, named, device, program), LABELS: json.dumps(list(labels))})
+
+
 def _picture(name: str, shape: tuple[int | str, ...], preprocess: Preprocess) -> Any:
     ct = coremltools()
     layout = getattr(ct.colorlayout, LAYOUTS[preprocess.mode or "RGB"])
     return ct.ImageType(name=name, shape=shape, color_layout=layout)
 
 
-def _face(labels: Sequence[str]) -> dict[str, Any]:
-    return {"classifier_config": coremltools().ClassifierConfig(list(labels))} if labels else {}
+def _classes(labels: Sequence[str], output: str) -> dict[str, Any]:
+    if not labels:
+        return {}
+    ct = coremltools()
+    config = ct.ClassifierConfig(list(labels), predicted_probabilities_output=output)
+    return {"classifier_config": config}

@@ -42,19 +42,32 @@ def here() -> str | None:
     return None
 
 
+def units_of(device: Device) -> Any:
+    """Give the unit of a device as coremltools says it."""
+    return getattr(coremltools().ComputeUnit, UNITS[device.unit])
+
+
+def open_model(package: Path, device: Device) -> Any:
+    """Open a package in Core ML.
+
+    Raises:
+        RunError: If Core ML refuses it.
+    """
+    try:
+        return coremltools().models.MLModel(str(package), compute_units=units_of(device))
+    except Exception as error:  # Core ML's own errors arrive as bare RuntimeErrors
+        message = f"expected Core ML to open {package.name}, got: {reason(error)}; compile it again"
+        raise RunError(message) from error
+
+
 class AppleSession:
     """One package in Core ML."""
 
     def __init__(self, compiled: Path, device: Device) -> None:
         self._name = compiled.name
         self._face: Face = read_face(compiled)
-        ct = coremltools()
-        self._units = getattr(ct.ComputeUnit, UNITS[device.unit])
-        try:
-            self._model: Any = ct.models.MLModel(str(compiled), compute_units=self._units)
-        except Exception as error:  # Core ML's own errors arrive as bare RuntimeErrors
-            message = f"expected Core ML to open {compiled.name}, got: {reason(error)}; compile it again"
-            raise RunError(message) from error
+        self._units = units_of(device)
+        self._model: Any = open_model(compiled, device)
         self._ran = False
 
     def __enter__(self) -> Self:

@@ -15,6 +15,7 @@ from ...models.spec import TensorSpec
 from ..sessions import reason, specs_from_json
 from .account import Entry
 from .mil.package import read_package
+from .stored import FACT, Stored, from_json
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Face:
     system: str
     precision: str
     operators: tuple[Entry, ...]
+    weights: tuple[Stored, ...] = ()
+    """Those in fewer bits than they are computed with."""
 
     def to_package(self, feed: Feed) -> dict[str, Array]:
         """Turn checked inputs into those of the package, whose whole numbers have 32 bits."""
@@ -58,6 +61,7 @@ def face_of(path: str, facts: Mapping[str, str]) -> Face:
             facts["fourfold.target"],
             facts["fourfold.precision"],
             tuple((str(k), str(p), int(n)) for k, p, n in json.loads(facts["fourfold.operators"])),
+            from_json(facts[FACT]) if FACT in facts else (),
         )
     except (KeyError, ValueError, TypeError) as error:
         message = f"expected {path} to be a package of ours, got: {reason(error)}; compile it again"

@@ -15,13 +15,12 @@ from ...models.spec import TensorSpec
 from ..device import Device
 from ..sessions import reason, specs_to_json
 from .account import account
+from .description import describe, introduce
 from .lower.graph import Refused
 from .lower.program import Lowered, lower
 from .sdk import canonical, coremltools, target_of
 
 PACKAGE = "model.mlpackage"
-SPECIFICATION = Path("Data/com.apple.CoreML/model.mlmodel")
-"""Where a package keeps its description."""
 
 PASSES = (
     # Operators that hand on, and casts there and back, are in the way of every pattern below.
@@ -83,7 +82,8 @@ def build(exported: Exported, device: Device, out: Path) -> Path:
             ]
             program = convert(lowered, features, device, path)
             _check_dimensions(program)
-            describe(path, _facts(exported, lowered, device, program), short=_short(exported))
+            describe(path, facts_of(exported, lowered, device, program))
+            introduce(path, exported)
     except Exception as error:  # coremltools raises bare exceptions of many kinds
         shutil.rmtree(path, ignore_errors=True)
         why = str(error) if isinstance(error, Refused) else f"coremltools says: {reason(error)}"
@@ -144,13 +144,8 @@ def _check_dimensions(program: Any) -> None:
                 raise ValueError(message)
 
 
-def _short(exported: Exported) -> str:
-    """Say in one line what Xcode shows of the package."""
-    inputs = ", ".join(f"{spec.name} {'x'.join(map(str, spec.shape))}" for spec in exported.inputs)
-    return f"{exported.name} in {exported.precision}, written by fourfold; takes {inputs}"
-
-
-def _facts(exported: Exported, lowered: Lowered, device: Device, program: Any) -> Mapping[str, str]:
+def facts_of(exported: Exported, lowered: Lowered, device: Device, program: Any) -> Mapping[str, str]:
+    """Give what a package must say for us to open it."""
     return {
         "fourfold.inputs": specs_to_json(exported.inputs),
         "fourfold.outputs": specs_to_json(exported.outputs),
@@ -159,22 +154,3 @@ def _facts(exported: Exported, lowered: Lowered, device: Device, program: Any) -
         "fourfold.target": canonical(device.target),
         "fourfold.operators": json.dumps(account(program)),
     }
-
-
-def describe(path: Path, facts: Mapping[str, str], *, short: str) -> None:
-    """Write what a package says of itself into its description."""
-    specification = read_specification(path)
-    metadata = specification.description.metadata
-    metadata.userDefined.update(facts)
-    metadata.shortDescription = short
-    (path / SPECIFICATION).write_bytes(specification.SerializeToString())
-
-
-def read_specification(path: Path) -> Any:
-    """Read the description of a package, without its weights."""
-    with quiet():
-        from importlib import import_module
-
-        specification = import_module("coremltools.proto.Model_pb2").Model()
-    specification.ParseFromString((path / SPECIFICATION).read_bytes())
-    return specification

@@ -7,15 +7,17 @@ compression, not Apple's kernels, and every report says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from ...calibration.scheme import COREML
 from ...errors import RunError, UsageError
-from ...export.artifact import Exported
+from ...export.artifact import Compression, Exported
+from ...models.spec import Preprocess
 from ..device import Device
 from ..exhibit import Exhibit
-from ..runtime import Capabilities, Runtime, Session
+from ..runtime import Ask, Capabilities, Compressed, Runtime, Session
 from .apple import UNITS, AppleSession, here
 from .exhibits import exhibits
 from .sdk import canonical
@@ -32,6 +34,7 @@ class CoreMlRuntime:
         opsets=(13, 25),
         precisions=("fp16", "fp32", "int8"),
         qdq=COREML,
+        compressions=("int8", "int4"),
         control_flow={"If": "yes", "Loop": "partly", "Scan": "yes"},
         attention="partly",
         fft="no",
@@ -76,6 +79,32 @@ class CoreMlRuntime:
         from .package import build
 
         return build(exported, device, out)
+
+    def cannot_compress(self, device: Device, compression: Compression) -> str | None:
+        """See ``Compresses.cannot_compress``."""
+        from .compress import cannot_compress
+
+        return cannot_compress(device, compression)
+
+    def compress(self, compiled: Path, device: Device, compression: Compression, out: Path) -> Compressed:
+        """See ``Compresses.compress``."""
+        from .compress import compress
+
+        return compress(compiled, compression, out)
+
+    def make_app(
+        self, exported: Exported, device: Device, preprocess: Preprocess, labels: Sequence[str], out: Path
+    ) -> Path:
+        """See ``MakesApps.make_app``."""
+        from .app import app_package, file_name
+
+        return app_package(exported, preprocess, labels, device, out / file_name(exported.name))
+
+    def open_app(self, app: Path, device: Device) -> Ask:
+        """See ``MakesApps.open_app``."""
+        from .app_session import open_app
+
+        return open_app(app, device)
 
     def open(self, compiled: Path, device: Device) -> Session:
         """See ``Runtime.open``."""
