@@ -66,12 +66,14 @@ class Walk:
         return np.concatenate([np.array(run(feed)[output]) for feed in self.images.batches(BATCH)])
 
 
-def walk(source: ModelSpec | OnnxFile, *, data: Path | None, eval_data: Path) -> Walk:
+def walk(
+    source: ModelSpec | OnnxFile, *, data: Path | None, eval_data: Path, precision: Precision = "int8"
+) -> Walk:
     """Export one network, and open its samples."""
     materials = gather(
         source,
         declared_inputs(source),
-        "int8",
+        precision,
         data=data,
         eval_data=eval_data,
         synthetic=False,

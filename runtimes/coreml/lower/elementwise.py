@@ -147,11 +147,6 @@ def is_nan(c: Call) -> Held:
     return c.mb.not_equal(x=x, y=x)
 
 
-def where(c: Call) -> Held:
-    """Choose by a condition."""
-    return chosen(c, c.var(0), c.var(1), c.var(2))
-
-
 def chosen(c: Call, condition: Var, a: Var, b: Var) -> Var:
     """Choose by a condition, to whose shape MIL does not broadcast what is chosen from."""
     if is_bool(a):

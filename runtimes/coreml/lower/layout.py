@@ -28,7 +28,7 @@ from .call import (
 )
 from .elementwise import chosen
 from .folded import MOST_DIMENSIONS, Folded, transposed
-from .sizes import reshape, vector
+from .sizes import entries, reshape, vector
 from .weight import Weight
 
 
@@ -90,6 +90,8 @@ def unsqueeze(c: Call) -> Held:
     """Add axes of one element."""
     x, axes = movable(c), given_axes(c) or []
     rank = rank_of(x) + len(axes)
+    if rank == 1 and axes and x.sym_val in c.scope.symbols.values():
+        return vector(c, [x.sym_val], c.scope.sources)  # expand_dims would forget which free size it is
     new = sorted(axis % rank for axis in axes)
     if rank <= MOST_DIMENSIONS:
         return c.mb.expand_dims(x=x, axes=new)
@@ -143,7 +145,7 @@ def split(c: Call) -> Held:
 def expand(c: Call) -> Held:
     """Repeat axes of one element until a shape is reached, which may have more axes."""
     x, wanted = c.held(0), c.held(1)
-    dims = _target(wanted)
+    dims = entries(wanted)
     array = known(x)
     if dims is None or (array is not None and array.size == 1 and not all(fixed(d) for d in dims)):
         if array is None or array.size != 1:
@@ -165,28 +167,31 @@ def broadcast(c: Call, x: Var, dims: Sequence[Any], source: Held) -> Var:
     if len(dims) > rank_of(x):
         x = c.mb.expand_dims(x=x, axes=list(range(len(dims) - rank_of(x))))
     have = [*[1] * (rank_of(x) - len(dims)), *dims]
-    pairs = list(zip(shape_of(x), have, strict=True))
-    repeats = [want if fixed(dim) and dim == 1 else 1 for dim, want in pairs]
+    single = [fixed(dim) and dim == 1 for dim in shape_of(x)]
+    repeats = [want if one else 1 for one, want in zip(single, have, strict=True)]
     if all(fixed(times) for times in repeats):
         whole = np.array([int(times) for times in repeats], np.int32)
         return c.mb.identity(x=x) if np.all(whole == 1) else _tile(c, x, whole)
+    first = len(have) - len(dims)
     parts = [
-        np.array([int(times)], np.int32)
-        if fixed(times)
-        else c.mb.slice_by_index(
-            x=source, begin=[axis - len(pairs) + len(dims)], end=[axis - len(pairs) + len(dims) + 1]
-        )
-        for axis, times in enumerate(repeats)
+        _entry(c, source, axis - first, want) if one else _entry(c, c.mb.shape(x=x), axis, dim)
+        for axis, (one, dim, want) in enumerate(zip(single, shape_of(x), have, strict=True))
     ]
-    return _tile(c, x, c.mb.concat(values=parts, axis=0))
+    return _spread(c, x, c.mb.concat(values=parts, axis=0))
 
 
-def _target(wanted: Held) -> list[Any] | None:
-    """Give a shape as sizes and symbols; None when nothing is known of it."""
-    array = known(wanted)
-    if array is not None:
-        return [int(dim) for dim in array]
-    return None if wanted.sym_val is None else [int(d) if fixed(d) else d for d in wanted.sym_val]
+def _entry(c: Call, sizes: Var, axis: int, dim: Any) -> Held:
+    """Give one size as a vector of one element."""
+    if fixed(dim):
+        return np.array([int(dim)], np.int32)
+    return c.mb.slice_by_index(x=sizes, begin=[axis], end=[axis + 1])
+
+
+def _spread(c: Call, x: Var, sizes: Var) -> Var:
+    """Repeat to a shape that a run knows, as a sum with zeros: ``tile`` would forget free sizes."""
+    if is_bool(x):
+        return c.mb.cast(x=_spread(c, c.mb.cast(x=x, dtype="int32"), sizes), dtype="bool")
+    return c.mb.add(x=x, y=c.mb.fill(shape=sizes, value=like(x, 0)))
 
 
 def tile(c: Call) -> Held:

@@ -13,7 +13,8 @@ import onnx_ir as ir
 
 from ....export.artifact import Array
 from ...reference import evaluate
-from .call import Call, Held, Unsupported, Var, dtype_of, like, rank_of, shape_of, size
+from .call import Call, Held, Unsupported, Var, dtype_of, fixed, like, rank_of, shape_of, size
+from .sizes import entries
 
 _LINEAR = {
     "half_pixel": "UNALIGN_CORNERS",
@@ -48,14 +49,22 @@ def _wanted(c: Call, x: Var) -> tuple[dict[int, float], dict[int, int]]:
     axes = c.ints("axes") or list(range(rank_of(x)))
     axes = [axis % rank_of(x) for axis in axes]
     first = 1 if c.scope.opset == 10 else 2
-    if (sizes := c.array(first + 1)) is not None and sizes.size:
-        found = dict(zip(axes, (int(s) for s in sizes), strict=True))
-        same = {a: to for a, to in found.items() if to != shape_of(x)[a]}
-        have = {a: size(x, a, "the picture") for a in same}
-        return {a: same[a] / have[a] if a in same else 1.0 for a in axes}, same
+    held = c.held(first + 1)
+    if held is not None and 0 not in shape_of(held) and (sizes := entries(held)) is not None:
+        found = dict(zip(axes, sizes, strict=True))
+        new = {a: _known(to) for a, to in found.items() if to != shape_of(x)[a]}
+        have = {a: size(x, a, "the picture") for a in new}
+        return {a: new[a] / have[a] if a in new else 1.0 for a in axes}, new
     factors = [float(f) for f in c.need(first, "the scales of a resize")]
     scales = dict(zip(axes, factors, strict=True))
     return scales, {a: int(np.floor(size(x, a, "the picture") * f)) for a, f in scales.items() if f != 1}
+
+
+def _known(to: Any) -> int:
+    if not fixed(to):
+        message = "a resize to a size that only a run knows"
+        raise Unsupported(message)
+    return int(to)
 
 
 def _native(c: Call, x: Var, changed: dict[int, int], scales: dict[int, float]) -> Var | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .call import Call, Held, Unsupported, Var, fixed, shape_of
+from .call import Call, Held, Unsupported, Var, fixed, known, shape_of
 from .folded import MOST_DIMENSIONS, Folded
 
 
@@ -30,6 +30,14 @@ def reshape(c: Call, x: Held, dims: Sequence[Any], *, source: tuple[Var, ...] = 
         return c.mb.reshape(x=x, shape=vector(c, dims, (x, *source)))
     shape = np.array([-1 if axis in free else int(dim) for axis, dim in enumerate(dims)], np.int32)
     return c.mb.reshape(x=x, shape=shape)
+
+
+def entries(held: Held) -> list[Any] | None:
+    """Read a vector as sizes and symbols; None when nothing is known of it."""
+    array = known(held)
+    if array is not None:
+        return [int(dim) for dim in array]
+    return None if held.sym_val is None else [int(d) if fixed(d) else d for d in held.sym_val]
 
 
 def vector(c: Call, dims: Sequence[Any], sources: Sequence[Var]) -> Var:

@@ -14,6 +14,7 @@ from . import (
     quantized,
     resize,
     scan,
+    settled,
 )
 from .activation import ACTIVATIONS
 from .call import Lower
@@ -33,7 +34,6 @@ from .elementwise import (
     power,
     reciprocal,
     single,
-    where,
 )
 from .reductions import (
     count,
@@ -60,7 +60,7 @@ OPERATORS: dict[str, Lower] = {
     "Min": many("minimum"),
     "Sum": add_all,
     "Mean": mean,
-    "Equal": pair("equal"),
+    "Equal": settled.equal,
     "Greater": pair("greater"),
     "GreaterOrEqual": pair("greater_equal"),
     "Less": pair("less"),
@@ -69,7 +69,7 @@ OPERATORS: dict[str, Lower] = {
     "Or": lambda c: c.mb.logical_or(x=c.var(0), y=c.var(1)),
     "Xor": lambda c: c.mb.logical_xor(x=c.var(0), y=c.var(1)),
     "Not": single("logical_not"),
-    "Where": where,
+    "Where": settled.where,
     "IsNaN": is_nan,
     # Functions of one number.
     "Abs": single("abs"),

@@ -44,6 +44,12 @@ CASES = {
         {},
         "an einsum along a diagonal",
     ),
+    "a resize to a size of the run": (
+        "float[B, 3, 4, 5] x, int64[4] s",
+        "y = Resize(x, , , s)",
+        {},
+        "the scales of a resize must be a constant",
+    ),
     "an empty slice": (
         LINE,
         "y = Slice(x, S, E, A)",
