@@ -37,6 +37,20 @@ def identity(c: Call) -> Held:
     return c.held(0)
 
 
+def dropout(c: Call) -> Held:
+    """Hand on, and keep everything: a network that is deployed drops nothing."""
+    training = c.array(2)
+    if c.held(2) is not None and (training is None or training.any()):
+        message = "dropout in training mode"
+        raise Unsupported(message)
+    x = c.held(0)
+    if not c.asks(1):
+        return x, None
+    dims = shape_of(x)
+    sizes = np.array(dims, np.int64) if all(map(fixed, dims)) else vector(c, dims, (x,))
+    return x, filled(c, sizes, np.ones((), bool))
+
+
 def reshape_to(c: Call) -> Held:
     """Give another shape: 0 keeps a size, -1 is worked out."""
     x, wanted = movable(c), c.held(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ....export.artifact import Exported
+from ....export.artifact import Exported, Refusal
 from ....models.spec import Preprocess, TensorSpec
 from ..sdk import builder, mil
 from .call import Held, Scope, variable
@@ -53,7 +53,12 @@ def lower(
     model = exported.model
     free = _symbols(exported.inputs)
     scope = Scope(system, model.opset_imports.get("", 20), OPERATORS, free)
-    if missing := refusals(model.graph, scope):
+    empty = (
+        Refusal(spec.name, "an input without elements, which Core ML does not have")
+        for spec in exported.inputs
+        if 0 in spec.shape
+    )
+    if missing := (*empty, *refusals(model.graph, scope)):
         raise Refused(missing)
     names = _names([spec.name for spec in exported.inputs], set())
     outputs = _names([spec.name for spec in exported.outputs], set(names))

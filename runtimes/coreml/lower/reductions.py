@@ -6,9 +6,21 @@ import math
 
 import numpy as np
 
-from .call import Call, Held, Lower, Unsupported, Var, is_bool, is_float, like, rank_of, size
+from .call import (
+    Call,
+    Held,
+    Lower,
+    Unsupported,
+    Var,
+    fixed,
+    is_bool,
+    is_float,
+    like,
+    rank_of,
+    shape_of,
+)
 from .folded import Folded, merged
-from .sizes import reshape
+from .sizes import reshape, vector
 
 
 def reduction(name: str) -> Lower:
@@ -113,10 +125,12 @@ def spatial(name: str) -> Lower:
 
 
 def count(c: Call) -> Held:
-    """Number of elements."""
+    """Number of elements: a constant where all sizes are known."""
     x = c.held(0)
-    axes = range(rank_of(x))
-    return np.int64(math.prod(size(x, axis, "the input of Size") for axis in axes)).reshape(())
+    total = math.prod(shape_of(x))
+    if fixed(total):
+        return np.array(int(total), np.int64)
+    return c.mb.squeeze(x=vector(c, [total], (x,)), axes=[0])
 
 
 def sign(c: Call) -> Held:

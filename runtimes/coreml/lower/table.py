@@ -140,7 +140,7 @@ OPERATORS: dict[str, Lower] = {
     "CumSum": running_sum,
     # Layout and shapes.
     "Identity": layout.identity,
-    "Dropout": layout.identity,
+    "Dropout": layout.dropout,
     "Reshape": layout.reshape_to,
     "Flatten": layout.flatten,
     "Squeeze": layout.squeeze,

@@ -66,6 +66,8 @@ CASES: dict[str, tuple[str, dict[str, Array]]] = {
         {"x": normal(2, 16, 3), "S": ints(0, 2, 2, 2, 2, 3), "AX": ints(2, 4)},
     ),
     "size": ("y = Size(X)", {"X": X}),
+    "size_used": ("s = Size(x) f = Cast<to=1>(s) y = Div(x, f)", {"x": X}),
+    "size_fixed": ("y = Size(x)", {"x": X[0]}),
 }
 
 

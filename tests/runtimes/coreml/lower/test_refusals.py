@@ -30,6 +30,13 @@ CASES = {
         {"S": np.ones(4, np.float32)},
         "training mode",
     ),
+    "dropout in training": (
+        LINE,
+        "y = Dropout(x, R, T)",
+        {"R": np.float32(0.5), "T": np.array(True)},
+        "dropout in training mode",
+    ),
+    "an axis without elements": ("float[B, 0] x", "y = Relu(x)", {}, "x: an input without elements"),
     "a computed padding": (
         LINE,
         "s = Shape(x) p = Concat<axis=0>(s, s) y = Pad(x, p)",
