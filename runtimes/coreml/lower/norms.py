@@ -127,10 +127,12 @@ def local_response(c: Call) -> Held:
 
 
 def lp_norm(c: Call) -> Held:
-    """Divide by the norm along an axis."""
+    """Divide by the norm along an axis; what has none is all zeros, and stays."""
     x, axis, p = c.var(0), c.int("axis", -1), c.int("p", 2)
     name = "reduce_l2_norm" if p == 2 else "reduce_l1_norm"
-    return c.mb.real_div(x=x, y=getattr(c.mb, name)(x=x, axes=[axis], keep_dims=True))
+    norm = getattr(c.mb, name)(x=x, axes=[axis], keep_dims=True)
+    nothing = c.mb.equal(x=norm, y=like(x, 0))
+    return c.mb.real_div(x=x, y=c.mb.select(cond=nothing, a=like(x, 1), b=norm))
 
 
 def mean_variance(c: Call) -> Held:

@@ -54,6 +54,7 @@ CASES: dict[str, tuple[str, dict[str, Array]]] = {
     ),
     "lp": ("y = LpNormalization<axis=1, p=2>(x)", {"x": X}),
     "lp_one": ("y = LpNormalization<axis=-1, p=1>(x)", {"x": X}),
+    "lp_of_nothing": ("y = LpNormalization<axis=1, p=2>(x)", {"x": X * np.float32([0, 1, 1, 0, 1])}),
     "mean_variance": ("y = MeanVarianceNormalization(x)", {"x": X}),
     "layer_by_hand": (
         "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) q = Mul(d, d) v = ReduceMean<axes=[-1]>(q) "
