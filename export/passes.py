@@ -19,6 +19,7 @@ from .check import settle
 from .parity import Parity, batch_sizes, fresh_inputs, parity, require
 from .quiet import quiet
 from .rules.attention_to_matmul import AttentionToMatMul
+from .rules.batch_to_columns import BatchToColumns
 from .rules.dft_to_matmul import DftToMatMul
 from .rules.fold_batch_norm import FoldBatchNorm
 from .rules.fold_branches import FoldBranches
@@ -29,6 +30,7 @@ from .rules.mean_to_pool import MeanToPool
 from .rules.merge_parallel import MergeParallelConv, MergeParallelMatMul
 from .rules.merge_transposes import MergeTransposes
 from .rules.norms_on_tokens import NormsOnTokens
+from .rules.scan_products import ScanProducts
 from .rules.shapes import infer_shapes
 from .rules.state_first import StateFirst
 from .rules.static_shapes import StaticShapes
@@ -51,8 +53,10 @@ PASSES: dict[str, Factory] = {
     "merge_parallel_matmul": MergeParallelMatMul,
     "transpose_through_matmul": TransposeThroughMatMul,
     "norms_on_tokens": NormsOnTokens,
+    "batch_to_columns": BatchToColumns,
     "mean_to_pool": MeanToPool,
     "state_first": StateFirst,
+    "scan_products": ScanProducts,
     "unroll_scan": UnrollScan,
     "attention_to_matmul": AttentionToMatMul,
     "dft_to_matmul": DftToMatMul,

@@ -37,7 +37,7 @@ class FusedLayer(nn.Module):
     back: Tensor
     """(L P,): where each path left each token, in (L P)."""
     taps: Tensor
-    """(T, I): the causal convolution."""
+    """(I, 1, T, 1): the causal convolution."""
     bias: Tensor
     """(I,): of the convolution."""
     rates: Tensor
@@ -56,7 +56,7 @@ class FusedLayer(nn.Module):
         self.register_buffer("there", order.flatten())
         self.register_buffer("back", (order.argsort(dim=0) * paths + torch.arange(paths)).flatten())
         self.register_buffer("bias", mixer.conv1d.get_parameter("bias").detach().clone())
-        self.register_buffer("taps", mixer.conv1d.weight.detach()[:, 0].mT.contiguous())
+        self.register_buffer("taps", mixer.conv1d.weight.detach().unsqueeze(-1).clone())
         self.register_buffer(
             "rates", -mixer.A_log.detach().double().exp().mT.to(mixer.A_log.dtype).contiguous()
         )
@@ -80,13 +80,14 @@ class FusedLayer(nn.Module):
         return selective_scan(dt * u, dt, self.rates, self.to_b(u), self.to_c(u)) + self.skip * u
 
     def convolved(self, u: Tensor) -> Tensor:
-        """Convolve over the first axis, each step seeing itself and those before."""
-        length, reach = len(u), len(self.taps) - 1
-        padded = F.pad(u, (0, 0) * 3 + (reach, 0))
-        total: Tensor = self.bias + padded[:length] * self.taps[0]
-        for t in range(1, reach + 1):
-            total = total + padded[t : t + length] * self.taps[t]
-        return total
+        """Convolve over the first axis, each step seeing itself and those before.
+
+        Written over images of L by P pixels, since engines have the convolution of an image.
+        """
+        # Contiguous, or torch asks strides, and thereby the batch size, for the layout to convolve in.
+        images = u.permute(2, 3, 0, 1).contiguous()  # (B, I, L, P)
+        padded = F.pad(images, (0, 0, self.taps.shape[2] - 1, 0))
+        return F.conv2d(padded, self.taps, self.bias, groups=len(self.bias)).permute(2, 3, 0, 1).contiguous()
 
 
 class FusedRsMamba(nn.Module):

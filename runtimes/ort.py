@@ -48,7 +48,7 @@ class OrtRuntime:
     name = "ort"
     library = "onnxruntime"
     # A mean stays in float between integer kernels, a pool does not; OpenVINO takes both alike.
-    passes: tuple[str, ...] = ("mean_to_pool",)
+    passes: tuple[str, ...] = ("mean_to_pool", "scan_products")
     capabilities = Capabilities(
         opset=20,
         opsets=(7, 26),

@@ -56,7 +56,15 @@ class OvRuntime:
 
     name = "ov"
     library = "openvino"
-    passes: tuple[str, ...] = ("norms_on_tokens", "merge_transposes", "tidy", "state_first", "unroll_scan")
+    passes: tuple[str, ...] = (
+        "norms_on_tokens",
+        "batch_to_columns",
+        "merge_transposes",
+        "tidy",
+        "state_first",
+        "scan_products",
+        "unroll_scan",
+    )
     capabilities = Capabilities(
         opset=20,
         opsets=(7, 26),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fourfold.export.rules.scan_products import ScanProducts
 from fourfold.export.rules.unroll_scan import UnrollScan
 from fourfold.export.to_onnx import to_onnx
 from fourfold.models.scan import selective_scan, softplus
@@ -142,6 +143,7 @@ def test_openvino_runs_the_exported_scan_right(exported: ir.Model, unrolled: boo
 
     if unrolled:
         exported = exported.clone()
+        assert ScanProducts()(exported).modified
         assert UnrollScan()(exported).modified
     rng = np.random.default_rng(1)
     for batch in (1, 3):
