@@ -6,7 +6,7 @@ FOLDER holds the four ``*-ubyte.gz`` files of Fashion-MNIST, the zip is that of 
 network is calibrated once, on training images. The same ranges give Core ML's graph, which is saved as a
 package, read back and evaluated by the reference evaluator of MIL, and which ONNX Runtime also runs; and
 ONNX Runtime's own graph, whose activations have zero points. Networks that the table has already are left
-alone; names after the zip are measured anew.
+alone; names after the zip are measured anew. ``--images`` draws fewer than all 10,000, with a fixed seed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ RECORD = PAGE.with_suffix(".json")
 KEPT = ("n", "correct", "float_correct", "broke", "fixed", "p_value", "agreement", "sqnr_db", "verdict")
 
 
-def measured(name: str, data: Path | None, eval_data: Path) -> Row:
+def measured(name: str, data: Path | None, eval_data: Path, count: int) -> Row:
     """Give one row."""
-    whole = walk(get_spec(name), data=data, eval_data=eval_data)
+    whole = walk(get_spec(name), data=data, eval_data=eval_data, count=count)
     reference, graph = whole.source(), whole.graph(COREML, "int8")
     package = whole.compiled(graph, COREML)
     own = whole.compiled(whole.graph(ORT, "int8"), ORT)
@@ -57,6 +57,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("fashion", type=Path, help="folder with the four *-ubyte.gz files")
     parser.add_argument("cifar", type=Path, help="zip of CIFAR-10")
     parser.add_argument("names", nargs="*", help="networks to measure anew")
+    parser.add_argument("--images", type=int, default=10_000, help="test images of each set")
     return parser.parse_args()
 
 
@@ -75,7 +76,7 @@ def main() -> None:
             data, eval_data = (
                 (None, fashion) if shipped else (options.cifar / "train", options.cifar / "test")
             )
-            table[name] = measured(name, data, eval_data)
+            table[name] = measured(name, data, eval_data, options.images)
             print(name, table[name], flush=True)
             RECORD.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
             PAGE.write_text(page(table))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fourfold.calibration.samples import Samples
+from fourfold.calibration.samples import Samples, open_samples
 from fourfold.calibration.scheme import QuantScheme
 from fourfold.export.artifact import Array, Exported, Precision, Run
 from fourfold.harness.console import Silent
@@ -67,22 +67,37 @@ class Walk:
 
 
 def walk(
-    source: ModelSpec | OnnxFile, *, data: Path | None, eval_data: Path, precision: Precision = "int8"
+    source: ModelSpec | OnnxFile,
+    *,
+    data: Path | None,
+    eval_data: Path,
+    precision: Precision = "int8",
+    count: int | None = None,
 ) -> Walk:
-    """Export one network, and open its samples."""
+    """Export one network, and open its samples.
+
+    Args:
+        source: The network.
+        data: What calibrates it; None for what the package ships.
+        eval_data: What it is asked about.
+        precision: That of the graphs.
+        count: Most samples to ask about, drawn with a fixed seed; None for all.
+    """
     materials = gather(
         source,
         declared_inputs(source),
         precision,
         data=data,
-        eval_data=eval_data,
+        eval_data=None,
         synthetic=False,
         scheme=QuantScheme(),
         seed=0,
     )
     origin = trace(source, runtime_for(get_device(COREML)), weights=None, seed=0, narrator=Silent())
-    assert materials.evaluation is not None
-    return Walk(origin, materials, materials.evaluation)
+    asked = open_samples(
+        eval_data, origin.exported.inputs, source.preprocess, limit=count, labels=source.labels
+    )
+    return Walk(origin, materials, asked)
 
 
 def alike(one: Array, other: Array) -> dict[str, float]:
