@@ -315,6 +315,8 @@ def depth_to_space(c: Call) -> Held:
 
 def space_to_depth(c: Call) -> Held:
     """Gather blocks of pixels of (B, C, H, W) into channels."""
+    if (mode := c.text("mode", "DCR")) != "DCR":
+        raise Unsupported(f"blocks in the order {mode}")
     return c.mb.space_to_depth(x=c.var(0), block_size=np.int32(c.int("blocksize")))
 
 

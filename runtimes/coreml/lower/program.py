@@ -11,7 +11,7 @@ import numpy as np
 from ....export.artifact import Exported, Refusal
 from ....models.spec import Preprocess, TensorSpec
 from ..sdk import builder, mil
-from .call import Held, Scope, variable
+from .call import Held, Scope, Unsupported, variable
 from .elementwise import word
 from .graph import Refused, lower_nodes, refusals, safe
 from .table import OPERATORS
@@ -119,7 +119,10 @@ def _taken(var: Any, spec: TensorSpec, pixels: Preprocess | None) -> Held:
 
 def _given(held: Held, name: str, spec: TensorSpec) -> Any:
     """Make an output of its own, in a type that an app can read."""
-    var = variable(held)
+    try:
+        var = variable(held)
+    except Unsupported as error:
+        raise Refused((Refusal(spec.name, f"an output: {error}"),)) from error
     kind = (
         "int32"
         if spec.dtype in _WIDE

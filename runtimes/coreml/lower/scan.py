@@ -18,9 +18,15 @@ from .layout import broadcast
 from .recurrence import Recurrence, find, flat, solve
 from .sizes import reshape, vector
 
+_OWN_BATCH_UNTIL = 9
+"""First opset whose Scan has no axis for the batch."""
+
 
 def scan(c: Call) -> Held:
     """Walk along the first axis of some inputs, carrying a state."""
+    if c.scope.opset < _OWN_BATCH_UNTIL:
+        message = "a scan with a batch of its own, as opset 8 has it"
+        raise Unsupported(message)
     body, taken = body_of(c, "body"), c.int("num_scan_inputs")
     states = c.count() - taken
     if any(c.ints("scan_input_axes") or ()) or any(c.ints("scan_output_axes") or ()):

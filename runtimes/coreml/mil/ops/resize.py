@@ -113,8 +113,15 @@ def spread(mode: str, size: float, target: int) -> Tensor:
     raise ValueError(message)
 
 
+def _allow(x: Tensor, axis: int, target: int) -> None:
+    """Refuse a size that no network needs, before anything is allocated."""
+    shape = list(x.shape)
+    shape[axis] = target
+    within(tuple(shape))
+
+
 def _linear(x: Tensor, axis: int, target: int, mode: str) -> Tensor:
-    within((*x.shape[:-1], x.shape[-1] * max(1, target)))
+    _allow(x, axis, target)
     if target == x.shape[axis] and mode != "OFFSET_CORNERS":
         return x
     places = positions(mode, x.shape[axis], target)
@@ -128,12 +135,12 @@ def _linear(x: Tensor, axis: int, target: int, mode: str) -> Tensor:
 
 
 def _nearest(x: Tensor, axis: int, target: int, mode: str) -> Tensor:
-    within((*x.shape[:-1], x.shape[-1] * max(1, target)))
+    _allow(x, axis, target)
     places = (positions(mode, x.shape[axis], target) - 0.5).ceil().long().clamp(min=0)
     return x.index_select(axis, places)
 
 
 def _below(x: Tensor, axis: int, target: int) -> Tensor:
-    within((*x.shape[:-1], x.shape[-1] * max(1, target)))
+    _allow(x, axis, target)
     # In whole numbers: n / m in floats would fall below the exact place now and then.
     return x.index_select(axis, torch.arange(target) * x.shape[axis] // target)

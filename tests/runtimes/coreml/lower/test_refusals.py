@@ -37,6 +37,19 @@ CASES = {
         "dropout in training mode",
     ),
     "an axis without elements": ("float[B, 0] x", "y = Relu(x)", {}, "x: an input without elements"),
+    "another order of blocks": (MAP, 'y = SpaceToDepth<blocksize=2, mode="CRD">(x)', {}, "the order CRD"),
+    "an output of too many dimensions": (
+        "float[B, 64] x",
+        "y = Reshape(x, S)",
+        {"S": np.array([0, 2, 2, 2, 2, 4])},
+        "y: an output: a tensor of 6 dimensions",
+    ),
+    "attention within a window": (
+        "float[B, 2, 4, 8] x",
+        "y = Attention<left_window_size=1>(x, x, x)",
+        {},
+        "attention within a window",
+    ),
     "a computed padding": (
         LINE,
         "s = Shape(x) p = Concat<axis=0>(s, s) y = Pad(x, p)",

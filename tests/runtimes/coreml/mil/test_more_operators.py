@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from fourfold.errors import BuildError
+from fourfold.runtimes.coreml.mil.ops.resize import resize_bilinear
 from fourfold.runtimes.coreml.mil.program import load_program
 
 rng = np.random.default_rng(3)
@@ -464,3 +465,15 @@ def test_a_shape_that_no_network_needs_is_refused(evaluated: Any) -> None:
     program = evaluated(lambda mb, i: mb.fill(shape=i, value=1.0, name="y"), feed)
     with pytest.raises(BuildError, match=r"at most 268435456 values, got shape \(60000, 60000\)"):
         program.run(feed)
+
+
+def test_a_large_picture_may_double_its_size() -> None:
+    small = torch.arange(21 * 256 * 256, dtype=torch.float32).reshape(1, 21, 256, 256)
+    large = resize_bilinear(small, 512, 512, "UNALIGN_CORNERS")
+    wanted = torch.nn.functional.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(large, wanted)
+
+
+def test_a_size_that_no_network_needs_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"at most 268435456 values, got shape \(1, 1, 70000, 4000\)"):
+        resize_bilinear(torch.zeros(1, 1, 4, 4000), 70000, 4000)
