@@ -26,7 +26,19 @@ def page(rows: Mapping[str, Any], floors: Mapping[str, float]) -> str:
         nodes = next((str(cell["nodes"]) for cell in cells.values() if "nodes" in cell), "")
         both = " | ".join(_cell(cells.get(precision)) for precision in floors)
         lines.append(f"| {name} | {nodes} | {both} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_FURTHER]) + "\n"
+
+
+_FURTHER = (
+    "",
+    "## Measured elsewhere",
+    "",
+    "* [int8](../benchmarks/coreml_int8.md): every trained network in weights and activations on real test",
+    "  images, paired with float, and beside what ONNX Runtime makes of the same graph.",
+    "* [Photographs](../benchmarks/coreml_photos.md): EfficientNet-Lite0 and a vision transformer, both",
+    "  trained and packaged by others, from ONNX in float32, float16 and int8.",
+    "* [Front ends](../benchmarks/coreml_frontends.md): our lowering beside coremltools' own from torch.",
+)
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
