@@ -12,19 +12,19 @@ from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from ..calibration.scheme import ARM, ORT_X86
 from ..errors import BuildError, RunError
-from ..export.artifact import Exported, Feed
+from ..export.artifact import Array, Exported, Feed
 from ..models.spec import TensorSpec
 from .device import Device
+from .open_session import OpenSession
 from .runtime import Capabilities, Executed, Runtime, Session
 from .serialize import serialize
-from .sessions import MOVED, OTHER, check_feed, closed, not_run, reason, shares
+from .sessions import MOVED, OTHER, reason, shares
 
 PROVIDER = "CPUExecutionProvider"
 CPUINFO = Path("/proc/cpuinfo")
@@ -95,10 +95,11 @@ class OrtRuntime:
 
     def open(self, compiled: Path, device: Device) -> Session:
         """See ``Runtime.open``."""
-        return OrtSession(compiled, device)
+        network = _Network(compiled, device)
+        return OpenSession(network, network.inputs)
 
 
-class OrtSession:
+class _Network:
     """One network in ONNX Runtime."""
 
     def __init__(self, compiled: Path, device: Device) -> None:
@@ -109,26 +110,12 @@ class OrtSession:
         except Exception as error:
             message = f"expected ONNX Runtime to open {compiled.name}, got: {reason(error)}; compile it again"
             raise RunError(message) from error
-        self._inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
+        self.inputs = tuple(_spec(argument) for argument in self._session.get_inputs())
         self._outputs = [output.name for output in self._session.get_outputs()]
-        self._last: Feed | None = None
+        self._last: Feed = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._session = None
-
-    def run(self, feed: Feed) -> Feed:
-        """See ``Session.run``."""
-        if self._session is None:
-            raise closed()
-        checked = check_feed(feed, self._inputs)
+    def run(self, checked: dict[str, Array]) -> Feed:
+        """See ``Engine.run``."""
         try:
             answers = self._session.run(self._outputs, checked)
         except Exception as error:
@@ -140,14 +127,10 @@ class OrtSession:
         return {name: np.asarray(answer) for name, answer in zip(self._outputs, answers, strict=True)}
 
     def executed(self) -> tuple[Executed, ...]:
-        """See ``Session.executed``: repeats the last inference in a session of its own, with profiling.
+        """See ``Engine.executed``: repeats the last inference in a session of its own, with profiling.
 
         A node of a loop's body counts once, however often it ran.
         """
-        if self._session is None:
-            raise closed()
-        if self._last is None:
-            raise not_run()
         with tempfile.TemporaryDirectory(prefix="fourfold-") as folder:
             session = _session(self._compiled, self._device, profile=str(Path(folder) / "profile"))
             session.run(None, dict(self._last))

@@ -11,16 +11,16 @@ from collections import Counter
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from ...errors import RunError
-from ...export.artifact import Feed
+from ...export.artifact import Array, Feed
 from ..device import Device
-from ..runtime import Executed
-from ..sessions import OTHER, check_feed, closed, not_run, reason, shares
+from ..open_session import OpenSession
+from ..runtime import Executed, Session
+from ..sessions import OTHER, reason, shares
 from .face import Face, read_face
 from .sdk import coremltools
 
@@ -60,52 +60,42 @@ def open_model(package: Path, device: Device) -> Any:
         raise RunError(message) from error
 
 
-class AppleSession:
+def apple(compiled: Path, device: Device) -> Session:
+    """Open a package of ours in Core ML.
+
+    Raises:
+        RunError: If Core ML refuses it, or it was not made here.
+    """
+    package = _Package(compiled, device)
+    return OpenSession(package, package.face.inputs)
+
+
+class _Package:
     """One package in Core ML."""
 
     def __init__(self, compiled: Path, device: Device) -> None:
         self._name = compiled.name
-        self._face: Face = read_face(compiled)
+        self.face: Face = read_face(compiled)
         self._units = units_of(device)
         self._model: Any = open_model(compiled, device)
-        self._ran = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._model = None
-
-    def run(self, feed: Feed) -> Feed:
-        """See ``Session.run``; a prediction returns when the unit has finished."""
-        if self._model is None:
-            raise closed()
-        checked = check_feed(feed, self._face.inputs)
-        given = {name: np.ascontiguousarray(a) for name, a in self._face.to_package(checked).items()}
+    def run(self, checked: dict[str, Array]) -> Feed:
+        """See ``Engine.run``; a prediction returns when the unit has finished."""
+        given = {name: np.ascontiguousarray(a) for name, a in self.face.to_package(checked).items()}
         try:
             answers = self._model.predict(given)
         except Exception as error:
             message = f"expected Core ML to run {self._name}, got: {reason(error)}; verify the bundle"
             raise RunError(message) from error
-        self._ran = True
-        return self._face.from_package(answers)
+        return self.face.from_package(answers)
 
     def executed(self) -> tuple[Executed, ...]:
-        """See ``Session.executed``: the plan's preferred unit of every operator, with the precision written.
+        """See ``Engine.executed``: the plan's preferred unit of every operator, with the precision written.
 
         Core ML may compute an operator that is written in float32 on a unit that has float16 only; it says so
         nowhere, so that the golden check decides.
         """
-        if self._model is None:
-            raise closed()
-        if not self._ran:
-            raise not_run()
-        return shares(_placed(self._planned(), self._face))
+        return shares(_placed(self._planned(), self.face))
 
     def _planned(self) -> Counter[tuple[str, str]]:
         """Count operators by kind and preferred unit."""

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ...errors import BuildError, RunError, UsageError
-from ...export.artifact import Feed
+from ...export.artifact import Array, Feed
 from ...export.quiet import quiet
-from ..runtime import Executed
-from ..sessions import OTHER, check_feed, closed, not_run, shares
+from ..open_session import OpenSession
+from ..runtime import Executed, Session
+from ..sessions import OTHER, shares
 from .account import Entry
 from .face import broken, read_face
 
 PROVIDER = "reference evaluator of MIL"
 
 
-class EmulatedSession:
+def emulated(compiled: Path) -> Session:
+    """Open a package in the evaluator.
+
+    Raises:
+        RunError: If it is damaged, or not made here.
+    """
+    package = _Package(compiled)
+    return OpenSession(package, package.face.inputs)
+
+
+class _Package:
     """One package, evaluated operator by operator on this machine's processor."""
 
     def __init__(self, compiled: Path) -> None:
@@ -26,45 +36,25 @@ class EmulatedSession:
         from .mil.program import load_program
 
         self._name = compiled.name
-        self._face = read_face(compiled)
+        self.face = read_face(compiled)
         try:
             self._program: Any = load_program(compiled)
         except (BuildError, UsageError) as error:
             raise broken(compiled.name, error) from error
-        self._ran = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._program = None
-
-    def run(self, feed: Feed) -> Feed:
-        """See ``Session.run``."""
-        if self._program is None:
-            raise closed()
-        checked = check_feed(feed, self._face.inputs)
+    def run(self, checked: dict[str, Array]) -> Feed:
+        """See ``Engine.run``."""
         try:
             with quiet():  # torch warns about kernels of its own
-                answers = self._program.run(self._face.to_package(checked))
+                answers = self._program.run(self.face.to_package(checked))
         except BuildError as error:
             message = f"expected {self._name} to evaluate, got: {error}; verify the bundle"
             raise RunError(message) from error
-        self._ran = True
-        return self._face.from_package(answers)
+        return self.face.from_package(answers)
 
     def executed(self) -> tuple[Executed, ...]:
-        """See ``Session.executed``: what the program says, since that is what was evaluated."""
-        if self._program is None:
-            raise closed()
-        if not self._ran:
-            raise not_run()
-        return shares(_nodes(self._face.operators))
+        """See ``Engine.executed``: what the program says, since that is what was evaluated."""
+        return shares(_nodes(self.face.operators))
 
 
 def _nodes(operators: Iterable[Entry]) -> Iterable[tuple[str, str]]:

@@ -18,7 +18,7 @@ from ...models.spec import Preprocess
 from ..device import Device
 from ..exhibit import Exhibit
 from ..runtime import Ask, Capabilities, Compressed, Runtime, Session
-from .apple import UNITS, AppleSession, here
+from .apple import UNITS, apple, here
 from .exhibits import exhibits
 from .sdk import canonical
 
@@ -112,10 +112,10 @@ class CoreMlRuntime:
             message = f"expected Core ML to open {compiled.name}, got: no such package; compile it again"
             raise RunError(message)
         if here() is None:
-            return AppleSession(compiled, device)
-        from .emulation import EmulatedSession
+            return apple(compiled, device)
+        from .emulation import emulated
 
-        return EmulatedSession(compiled)
+        return emulated(compiled)
 
     def describe(self, compiled: Path, device: Device) -> tuple[Exhibit, ...]:
         """See ``Describes.describe``."""
