@@ -13,7 +13,6 @@ Axis letters: L tokens, P paths, B batch, I inner width, N states.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,15 +103,8 @@ def timed(calls: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
         for _ in range(ROUNDS):
             for name, call in calls.items():
                 call()  # finds the cache of another
-                taken[name].append(float(np.median([clocked(call) for _ in range(BURST)])))
+                taken[name].append(float(np.median([layer.clocked(call) for _ in range(BURST)])))
     return taken
-
-
-def clocked(call: Callable[[], Any]) -> float:
-    """Give the milliseconds of one call."""
-    start = time.process_time_ns()
-    call()
-    return (time.process_time_ns() - start) / 1e6
 
 
 def page(taken: dict[str, list[float]]) -> str:
