@@ -6,6 +6,9 @@ A case is a whole small network, or one attention layer of a published size. Wei
 tokens select their heads evenly. Both forms are folded from the same weights, exported, rewritten and run by
 ONNX Runtime on one thread; their answers are compared before anything is timed. What is timed is processor
 time, so that other programs on the machine count for nothing.
+
+Printed too: of the routed heads of all layers, how many are selected by no token of a picture. Only those
+could be left out for a whole picture at once, without sorting tokens.
 """
 
 from __future__ import annotations
@@ -31,12 +34,15 @@ from fourfold.models import moh_dit, moh_vit
 from fourfold.models.fusible import Fusible
 from fourfold.models.moh_dit_blocks import Attention
 from fourfold.models.moh_vit_blocks import GlobalAttention, LocalAttention
+from fourfold.models.routing import JointGate, Selection
 from fourfold.models.spec import TensorSpec
 from fourfold.runtimes.device import get_device
 from fourfold.runtimes.engines import runtime_for
 from fourfold.runtimes.reference import evaluate
 
 DEVICE = "cpu-ort"
+PICTURES = 8
+"""In which idle heads are counted."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,25 @@ class Form:
             return call()
 
 
+def idle_heads(case: Case) -> str:
+    """Count routed heads that no token selects, over layers and the pictures of a batch."""
+    torch.manual_seed(0)
+    folded = case.build(False).eval().fused().eval()
+    used: list[tuple[int, int]] = []
+
+    def look(gate: nn.Module, _: object, selection: Selection) -> None:
+        assert isinstance(gate, JointGate)
+        if selection.chosen is not None:
+            used.extend((len(chosen.unique()), gate.plan.routed) for chosen in selection.chosen)
+
+    for module in folded.modules():
+        if isinstance(module, JointGate):
+            module.register_forward_hook(look)
+    with torch.no_grad():
+        folded(torch.randn(PICTURES, *case.shape))
+    return f"{sum(r - u for u, r in used)} of {sum(r for _, r in used)}"
+
+
 def measured(case: Case, folder: Path, seconds: float) -> str:
     """Compare the answers of both forms, then say how much of the dense form's time skipping takes."""
     dense, skipping = (Form(case, skip, folder / str(skip)) for skip in (False, True))
@@ -116,7 +141,7 @@ def measured(case: Case, folder: Path, seconds: float) -> str:
     return (
         f"{case.about}: {found.ratio.value:.3f} [{found.ratio.low:.3f}, {found.ratio.high:.3f}] of the dense "
         f"form's time ({before:.3f} and {after:.3f} ms), {less:.3f} of its multiplications, "
-        f"answers {answers.relative:.1e} apart"
+        f"answers {answers.relative:.1e} apart, {idle_heads(case)} routed heads idle in a picture"
     )
 
 

@@ -6,8 +6,8 @@ Two forms of the loop are the measure. ``eager`` is the layer as public code has
 the three paths as a batch of three and the decays of all steps computed ahead. ``unrolled`` is our graph
 with the 784 steps written out as nodes, which is what an exporter makes of a loop. ``ours`` is what a bundle
 of the engine holds. Everything runs in turn in one process, and a ratio is taken within each round. Times are
-processor times, which for one thread are wall times of a machine with nothing else to do. At the end the whole
-network is exported.
+processor times, which for one thread are wall times of a machine with nothing else to do. At the end the
+whole network is exported.
 
 Axis letters: B batch, L tokens, D width of a token, I inner width, N states.
 """

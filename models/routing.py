@@ -18,7 +18,8 @@ filled up with tokens whose answers nobody reads, so that
 tiles hold any routing: all shapes are constant and no pair is ever dropped. Keys and values of a head are
 shared by all tokens, so what a token saves by not selecting a head is its query, its row of attention and its
 part of the output product, not the head's keys and values. Multiplications are saved everywhere, time only
-where heads are wide and a token leaves most of them out; ``benchmarks/head_skipping.py`` measures it.
+where heads are wide and a token leaves most of them out; ``benchmarks/head_skipping.py`` measures it. No head
+is left out by all tokens of a picture there, so whole heads cannot be skipped instead.
 
 Axis letters: B batch, N tokens, C channels, H heads, S shared heads, R routed heads, D = width of a head,
 K selections of a token, G groups, M tiles, T slots of a tile, E entries of a row.
