@@ -51,7 +51,7 @@ def compress(package: Path, compression: Compression, out: Path) -> Compressed:
     with quiet():
         model = coremltools().models.MLModel(str(package), skip_model_load=True)
         weights: Mapping[str, Any] = _optimize().get_weights_metadata(model, weight_threshold=LEAST)
-    forms = {name: _form(weight, compression) for name, weight in weights.items()}
+    forms = {name: _form(name, weight, compression) for name, weight in weights.items()}
     if not any(isinstance(form, Form) for form in forms.values()):
         message = (
             f"expected a weight of more than {LEAST} values to store in {compression}, got none; "
@@ -72,11 +72,16 @@ def _optimize() -> Any:
     return import_module("coremltools.optimize.coreml")
 
 
-def _form(weight: Any, compression: Compression) -> Form | str:
+def _form(name: str, weight: Any, compression: Compression) -> Form | str:
     if weight.val.dtype.kind != "f":
         return "it holds no floats"
-    kinds = frozenset(str(user.op_type) for user in weight.child_ops)
-    return form_of(kinds, weight.val.shape, compression)
+    uses = frozenset(
+        (str(user.op_type), str(argument))
+        for user in weight.child_ops
+        for argument, held in user.params_name_mapping.items()
+        if held == name
+    )
+    return form_of(uses, weight.val.shape, compression)
 
 
 def _saved(

@@ -27,8 +27,18 @@ LEAST = 2048
 FACT = "fourfold.weights"
 """Under which a package keeps this list."""
 
-_INPUT_AXES = {"conv": (1,), "linear": (1,), "conv_transpose": (0,), "matmul": (-1, -2), "gather": (1,)}
-"""Operators whose weights are compressed, and the axes that may be the input channels."""
+Use = tuple[str, str]
+"""An operator, and which of its arguments a weight is."""
+
+_INPUT_AXIS: dict[Use, int] = {
+    ("conv", "weight"): 1,
+    ("conv_transpose", "weight"): 0,
+    ("linear", "weight"): 1,
+    ("matmul", "y"): -2,
+    ("matmul", "x"): -1,
+    ("gather", "x"): 1,
+}
+"""Where weights are compressed, and which axis holds the input channels."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +67,21 @@ class Stored:
     """Of the stored weight against the one before."""
 
 
-def form_of(kinds: frozenset[str], shape: tuple[int, ...], compression: Compression) -> Form | str:
+def form_of(uses: frozenset[Use], shape: tuple[int, ...], compression: Compression) -> Form | str:
     """Choose the form of a weight, or say why it stays as it is.
 
     Args:
-        kinds: The operators that use it.
+        uses: Where it is used.
         shape: Its shape.
         compression: What was asked for.
     """
-    if not kinds <= _INPUT_AXES.keys():
-        return f"{', '.join(sorted(kinds - _INPUT_AXES.keys()))} does not multiply by it channel by channel"
+    if others := sorted({kind for kind, _ in uses - _INPUT_AXIS.keys()}):
+        return f"{', '.join(others)} does not multiply by it channel by channel"
     if len(shape) < 2:
         return "it has one axis only"
     if compression == "int8":
         return Form(8)
-    sizes = [shape[axis] for kind in kinds for axis in _INPUT_AXES[kind]]
+    sizes = [shape[_INPUT_AXIS[use]] for use in uses]
     block = next((b for b in BLOCKS if all(size % b == 0 for size in sizes)), 0)
     return Form(4, block) if block else Form(8)
 

@@ -82,7 +82,7 @@ def rounded(weight: Array, levels: int, block: int = 0) -> Array:
         (
             "iOS18",
             "int4",
-            ("int4 in blocks of 32", "int8 per channel", "int4 in blocks of 16", "int8 per channel"),
+            ("int4 in blocks of 32", "int8 per channel", "int4 in blocks of 16", "int4 in blocks of 32"),
         ),
     ],
 )
@@ -102,10 +102,11 @@ def test_the_package_is_the_network_with_rounded_weights(
     assert tuple(w.form for w in stored) == forms
     assert [w.user for w in stored] == ["a", "c", "d", "y"]
     exact, chosen = weights(), dict(weights())
-    chosen["out"] = rounded(exact["out"].T, 127).T
-    for name, form in zip(("wide", "deep", "narrow"), forms, strict=False):
+    exact["out"] = exact["out"].T
+    for name, form in zip(("wide", "deep", "narrow", "out"), forms, strict=True):
         block = int(form.split()[-1]) if "blocks" in form else 0
         chosen[name] = rounded(exact[name], 7 if form.startswith("int4") else 127, block)
+    chosen["out"] = chosen["out"].T
     feed = dict(network.golden.inputs)
     expected = evaluate(build(NET, feed, golden=False, **chosen).model)(feed)["y"]
     with RUNTIME.open(small.path, phone(target)) as session:
@@ -147,12 +148,17 @@ def test_a_network_of_small_weights_is_refused(build: Callable[..., Exported], t
 
 
 def test_a_form_fits_the_operators_that_use_the_weight() -> None:
-    assert form_of(frozenset({"linear"}), (10, 96), "int4") == Form(4, 32)
-    assert form_of(frozenset({"conv_transpose"}), (48, 7, 3, 3), "int4") == Form(4, 16)
-    assert form_of(frozenset({"matmul"}), (2, 64, 40), "int4") == Form(8), "either axis may be the input's"
-    assert form_of(frozenset({"linear", "conv"}), (10, 96), "int8") == Form(8)
-    assert "add, mul does not" in str(form_of(frozenset({"add", "mul", "conv"}), (10, 96), "int8"))
-    assert "one axis" in str(form_of(frozenset({"linear"}), (4096,), "int8"))
+    linear, conv, table = ("linear", "weight"), ("conv", "weight"), ("gather", "x")
+    assert form_of(frozenset({linear}), (10, 96), "int4") == Form(4, 32)
+    assert form_of(frozenset({("conv_transpose", "weight")}), (48, 7, 3, 3), "int4") == Form(4, 16)
+    assert form_of(frozenset({("matmul", "y")}), (2, 64, 40), "int4") == Form(4, 32)
+    assert form_of(frozenset({("matmul", "x")}), (2, 64, 40), "int4") == Form(8)
+    assert form_of(frozenset({linear, table}), (10, 96), "int8") == Form(8)
+    assert "add, mul does not" in str(
+        form_of(frozenset({("add", "y"), ("mul", "x"), conv}), (10, 96), "int8")
+    )
+    assert "conv does not" in str(form_of(frozenset({("conv", "x")}), (10, 96), "int8"))
+    assert "one axis" in str(form_of(frozenset({linear}), (4096,), "int8"))
 
 
 @pytest.mark.parametrize("text", ["no", "[[1]]", '[["a", [2], "int8", [1], 3.0]]', "{}x"])
