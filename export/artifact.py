@@ -80,11 +80,18 @@ class Exported:
     compression: Compression | None = None
     """Of the weights of the compiled file, where it stores them in fewer bits than the graph."""
     card: Card = field(default_factory=Card)
+    answer: str = ""
+    """Name of the output that is scored and labelled; ``""`` means the first."""
 
     @property
     def kind(self) -> str:
         """Give the kind of parity that the compiled network keeps with the float one."""
         return parity_kind(self.precision, self.compression)
+
+    @property
+    def answering(self) -> int:
+        """Give the place of the output that is scored and labelled."""
+        return [spec.name for spec in self.outputs].index(self.answer) if self.answer else 0
 
     def after(self, step: Step, model: ir.Model, *, precision: Precision | None = None) -> Exported:
         """Return the value after one more step: the new graph, and the step in the history."""

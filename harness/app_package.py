@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,7 +65,7 @@ def with_app(
     started = time.perf_counter()
     out.mkdir()
     with narrator.stage("making the package for an app"):
-        app = _made(exported, runtime, device, preprocess, labels, out)
+        app = _made(_answer_first(exported), runtime, device, preprocess, labels, out)
         with runtime.open(compiled, device) as session:
             ask = runtime.open_app(app, device)
             checked = against_network(
@@ -78,6 +79,15 @@ def with_app(
     detail = f"{app.name} takes a {colours} picture of {width} by {height} pixels and gives {classes}"
     step = Step(APP_PACKAGE, detail, 0, None, time.perf_counter() - started, (), (checked,))
     return exported.after(step, exported.model), app
+
+
+def _answer_first(exported: Exported) -> Exported:
+    """Order the outputs so that the one that is labelled comes first."""
+    places = sorted(range(len(exported.outputs)), key=lambda i: i != exported.answering)
+    model = exported.model.clone()
+    values = tuple(model.graph.outputs)
+    model.graph.outputs[:] = [values[i] for i in places]
+    return replace(exported, model=model, outputs=tuple(exported.outputs[i] for i in places))
 
 
 def _made(
@@ -139,7 +149,7 @@ def _pair(
     asked = ask(pixels)
     found = dict(asked.outputs)
     if labels:
-        first = next(iter(answers))
+        first = next(iter(found))
         answers[first] = _softmax(answers[first])
         answers[_LABEL] = found[first].argmax(-1)
         found[_LABEL] = np.array([list(labels).index(asked.label) if asked.label in labels else -1])

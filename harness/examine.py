@@ -152,7 +152,7 @@ def against_golden(
 
 def _score(run: Run, origin: Origin, samples: Samples, exported: Exported) -> Accuracy:
     """Score the artifact beside the graph as first exported, which equals the source and is faster."""
-    output, batch = exported.outputs[0].name, fixed_batch(exported) or SCORING_BATCH
+    output, batch = exported.outputs[exported.answering].name, fixed_batch(exported) or SCORING_BATCH
     float_logits = logits_of(evaluate(origin.exported.model), samples, output=output, batch=batch)
     return score(run, samples, output=output, float_logits=float_logits, batch=batch)
 

@@ -146,7 +146,7 @@ class _Bench:
     def __init__(self, made: Prepared, samples: Samples, seeds: range) -> None:
         assert samples.labels is not None, "evaluation samples have labels"
         self.samples, self.labels, self.seeds = samples, samples.labels, seeds
-        self.output = made.exported.outputs[0].name
+        self.output = made.exported.outputs[made.exported.answering].name
         self.wanted = self._logits(evaluate(made.origin.exported.model))
         self.float_share = wilson(int((self.wanted.argmax(1) == self.labels).sum()), samples.count)
 

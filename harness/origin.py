@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import UsageError
@@ -111,7 +111,7 @@ def _from_module(
     trained = _weights_named(spec, weights)
     random = trained is None and spec.untrained
     return Origin(
-        exported,
+        replace(exported, answer=spec.answer),
         reference=torch_run(module, spec.inputs, spec.outputs),
         reference_name="torch",
         facts=_facts(spec, params, trained),

@@ -109,6 +109,8 @@ class ModelSpec:
     inputs: tuple[TensorSpec, ...]
     """Shapes carry a leading free dimension ``"batch"``."""
     outputs: tuple[str, ...] = ("logits",)
+    answer: str = ""
+    """Which output is scored and labelled, where there are several; ``""`` means the first."""
     paper: str = ""
     """Title and identifier of the paper the network is written from."""
     licence: str = ""

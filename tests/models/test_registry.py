@@ -33,6 +33,7 @@ def test_every_name_leads_to_the_spec_of_that_name() -> None:
         assert spec.paper
         assert spec.checked
         assert all(s.shape[0] == "batch" for s in spec.inputs)
+        assert spec.answer in ("", *spec.outputs)
 
 
 def test_every_model_belongs_to_the_file_that_registers_it() -> None:
