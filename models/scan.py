@@ -69,10 +69,15 @@ def softplus(x: Tensor) -> Tensor:
     ONNX Runtime computes ``Softplus`` one number at a time, three times slower than this. With w = 1 + e^x
     rounded, log(1 + e^x) = log(w) + (e^x - (w - 1)) / w up to the square of what the rounding lost, so that
     small answers keep all their digits. Where e^x would overflow, the answer is x.
+
+    OpenVINO would take log(e^x + 1) for a softplus and compute its own, which is up to 2e-6 off: 1.6 % of a
+    step of 5e-5. It does not recognise the sum when w is made again from w - 1, which changes nothing, and
+    does not cancel - 1 and + 1 where w is read elsewhere.
     """
     e = torch.exp(x.clamp(max=_LARGEST))
     w = e + 1
-    return torch.maximum(x, w.log() + (e - (w - 1)) / w)
+    kept = w - 1
+    return torch.maximum(x, (kept + 1).log() + (e - kept) / w)
 
 
 def initialise_steps(linear: nn.Linear, smallest: float = 1e-3, largest: float = 0.1) -> None:

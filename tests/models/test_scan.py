@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fourfold.export.passes import COMMON, rewrite
 from fourfold.export.rules.scan_products import ScanProducts
 from fourfold.export.rules.unroll_scan import UnrollScan
 from fourfold.export.to_onnx import to_onnx
@@ -108,6 +109,27 @@ def test_softplus_keeps_every_digit(dtype: torch.dtype, error: float) -> None:
     x = torch.linspace(-80, 80, 40_001, dtype=dtype)
     exact = np.logaddexp(0, x.double().numpy().astype(np.longdouble))
     assert (np.abs(softplus(x).numpy() - exact) / exact).max() <= error
+
+
+class Steps(nn.Module):
+    """Step sizes alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return softplus(x)
+
+
+def test_softplus_keeps_every_digit_in_both_engines() -> None:
+    openvino = pytest.importorskip("openvino")
+    x = np.linspace(-30, 90, 4001, dtype=np.float32)[None]
+    graph = to_onnx(
+        Steps(), "steps", (TensorSpec("x", ("batch", 4001)),), ("y",), opset=20, evaluate=evaluate
+    )
+    graph = rewrite(graph, COMMON, evaluate=evaluate)
+    model = openvino.Core().read_model(ir.to_proto(graph.model).SerializeToString())
+    plan = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    exact = np.logaddexp(0, x.astype(np.float64))
+    for answer in (evaluate(graph.model)({"x": x})["y"], plan({"x": x})["y"]):
+        assert (np.abs(answer - exact) / exact).max() <= 4e-7
 
 
 class Scanned(nn.Module):
