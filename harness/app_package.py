@@ -11,12 +11,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from ..errors import UsageError
-from ..export.artifact import Array, Exported, Feed, Golden, Precision, Step
+from ..export.artifact import Array, Exported, Feed, Golden, Precision, Run, Step
 from ..export.parity import Parity, parity, require
 from ..models.preprocess import pixels_of, prepare
 from ..models.spec import Preprocess, TensorSpec
 from ..runtimes.device import Device
-from ..runtimes.runtime import Ask, Compresses, MakesApps, Runtime, Session
+from ..runtimes.runtime import Ask, Compresses, MakesApps, Runtime
+from .batches import in_batches
 from .console import Narrator
 from .result import APP_PACKAGE
 
@@ -67,9 +68,9 @@ def with_app(
     with narrator.stage("making the package for an app"):
         app = _made(_answer_first(exported), runtime, device, preprocess, labels, out)
         with runtime.open(compiled, device) as session:
-            ask = runtime.open_app(app, device)
+            run, ask = in_batches(session.run, exported.inputs, device), runtime.open_app(app, device)
             checked = against_network(
-                ask, session, exported.golden, exported.inputs[0], exported.precision, preprocess, labels
+                ask, run, exported.golden, exported.inputs[0], exported.precision, preprocess, labels
             )
     require((checked,), APP_PACKAGE)
     fitted = preprocess.fitted(exported.inputs[0])
@@ -109,7 +110,7 @@ def _made(
 
 def against_network(
     ask: Ask,
-    session: Session,
+    run: Run,
     golden: Golden,
     spec: TensorSpec,
     precision: Precision,
@@ -120,7 +121,7 @@ def against_network(
 
     Args:
         ask: The package for an app.
-        session: The compiled network.
+        run: One inference of the compiled network.
         golden: Gives the pictures.
         spec: The network's input.
         precision: Of the network.
@@ -129,7 +130,7 @@ def against_network(
     """
     fitted = preprocess.fitted(spec)
     pictures = [pixels_of(row, fitted) for row in golden.inputs[spec.name]]
-    rows = [_pair(ask, session, pixels, spec, fitted, labels) for pixels in pictures]
+    rows = [_pair(ask, run, pixels, spec, fitted, labels) for pixels in pictures]
     expected, found = (
         {name: np.concatenate([row[side][name] for row in rows]) for name in rows[0][side]} for side in (0, 1)
     )
@@ -139,13 +140,13 @@ def against_network(
 
 def _pair(
     ask: Ask,
-    session: Session,
+    run: Run,
     pixels: Array,
     spec: TensorSpec,
     preprocess: Preprocess,
     labels: Sequence[str],
 ) -> tuple[Feed, Feed]:
-    answers = dict(session.run({spec.name: prepare(pixels, preprocess)[None]}))
+    answers = dict(run({spec.name: prepare(pixels, preprocess)[None]}))
     asked = ask(pixels)
     found = dict(asked.outputs)
     if labels:

@@ -12,6 +12,7 @@ from ..export.artifact import Compression, Exported, Precision, Step, parity_kin
 from ..export.parity import Parity, parity, require
 from ..runtimes.device import Device
 from ..runtimes.runtime import Compressed, Compresses, Runtime
+from .batches import in_batches
 from .console import Narrator
 from .result import SMALLER_WEIGHTS
 
@@ -74,10 +75,13 @@ def _compared(
 ) -> Parity:
     feed = exported.golden.inputs
     with runtime.open(files[0], device) as before, runtime.open(files[1], device) as after:
-        answers = before.run(feed), after.run(feed)
+        runs = (in_batches(session.run, exported.inputs, device) for session in (before, after))
+        answers = tuple(run(feed) for run in runs)
     batch = next(iter(feed.values())).shape[0]
     kind = parity_kind(exported.precision, compression)
-    return parity(kind, *answers, names=("compiled", "compiled with smaller weights"), batch=batch)
+    return parity(
+        kind, answers[0], answers[1], names=("compiled", "compiled with smaller weights"), batch=batch
+    )
 
 
 def _detail(made: Compressed) -> str:

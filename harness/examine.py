@@ -14,8 +14,9 @@ from ..export.check import check
 from ..export.parity import Parity, excess_loss, parity
 from ..runtimes.device import Device
 from ..runtimes.reference import evaluate
-from ..runtimes.runtime import Executed, Session
+from ..runtimes.runtime import Executed
 from .accuracy import accuracy_gate, logits_of, score
+from .batches import in_batches
 from .console import Narrator
 from .golden import away_from_edges
 from .latency import Call, Plan, measure_openings
@@ -75,14 +76,15 @@ def examine(
         narrator: Is told of every stage.
     """
     with subject.open() as session:
+        run = in_batches(session.run, exported.inputs, device)
         with narrator.stage(f"checking the {subject.name if not subject.ran else 'compiled network'}"):
-            checked = _fresh(session, subject.name, exported, origin, seed) + against_golden(
-                session.run, exported.model, exported.golden, exported.kind, name=subject.name
+            checked = _fresh(run, subject.name, exported, origin, seed) + against_golden(
+                run, exported.model, exported.golden, exported.kind, name=subject.name
             )
         accuracy = None
         if materials.evaluation is not None:
             with narrator.stage(f"scoring {materials.evaluation.count} samples"):
-                accuracy = _score(session.run, origin, materials.evaluation, exported)
+                accuracy = _score(run, origin, materials.evaluation, exported)
         executed = session.executed()
     latency, latency_note = None, subject.not_timed
     if not latency_note:
@@ -110,7 +112,7 @@ def fixed_batch(exported: Exported) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _fresh(session: Session, name: str, exported: Exported, origin: Origin, seed: int) -> tuple[Parity, ...]:
+def _fresh(run: Run, name: str, exported: Exported, origin: Origin, seed: int) -> tuple[Parity, ...]:
     """Compare with the source on inputs nobody has seen; what loses by design is compared on real samples."""
     if exported.kind not in ("fp32", "fp16"):
         return ()
@@ -118,7 +120,7 @@ def _fresh(session: Session, name: str, exported: Exported, origin: Origin, seed
     return check(
         exported.kind,
         origin.reference,
-        session.run,
+        run,
         exported.inputs,
         names=(origin.reference_name, name),
         batches=(fixed,) if fixed else (1, 3),

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from ..export.artifact import Run
 from ..export.parity import Parity
-from ..runtimes.runtime import Executed, MakesApps, Session
+from ..runtimes.runtime import Executed, MakesApps
 from .app_package import against_network
+from .batches import in_batches
 from .console import Narrator, Silent
 from .examine import against_golden, executed_verdict, parity_verdict
 from .ready import Ready, ready
@@ -51,9 +53,10 @@ def verify(bundle: Path, *, narrator: Narrator | None = None) -> Verification:
     made = ready(bundle, on_device=False)
     b, subject = made.bundle, made.subject()
     with say.stage(f"verifying {b.title}"), subject.open() as session:
-        checked = against_golden(session.run, ir.load(b.model), b.golden, b.kind, name=subject.name)
+        run = in_batches(session.run, b.manifest.inputs, b.device)
+        checked = against_golden(run, ir.load(b.model), b.golden, b.kind, name=subject.name)
         executed = session.executed()
-        asked = _app(made, session) if b.app and subject.ran else ()
+        asked = _app(made, run) if b.app and subject.ran else ()
     verdicts = (
         parity_verdict(checked),
         *([executed_verdict(executed, b.precision)] if subject.ran else []),
@@ -62,10 +65,10 @@ def verify(bundle: Path, *, narrator: Narrator | None = None) -> Verification:
     return Verification(b.title, checked + asked, executed, verdicts, subject.warning, subject.ran)
 
 
-def _app(made: Ready, session: Session) -> tuple[Parity, ...]:
+def _app(made: Ready, run: Run) -> tuple[Parity, ...]:
     """Ask the package for an app about the golden inputs."""
     b, m = made.bundle, made.bundle.manifest
     if b.app is None or m.preprocess is None or not isinstance(made.runtime, MakesApps):
         return ()
     ask = made.runtime.open_app(b.app, b.device)
-    return (against_network(ask, session, b.golden, m.inputs[0], b.precision, m.preprocess, m.labels),)
+    return (against_network(ask, run, b.golden, m.inputs[0], b.precision, m.preprocess, m.labels),)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import numpy_helper, parser
 
 from fourfold.errors import UsageError, VerdictError
@@ -93,6 +94,24 @@ def test_verify_asks_the_app_as_well(made: Bundle) -> None:
     assert found.ok
     assert [v.gate for v in found.verdicts] == ["parity", "executed", "app"]
     assert found.parity[-1].candidate == "app package"
+
+
+@pytest.mark.parametrize("batches", [[1, 1, 1], [2, 2, 3]])
+def test_a_device_of_few_batches_is_checked_within_them(
+    network: str, tmp_path: Path, batches: list[int]
+) -> None:
+    rows = tmp_path / "rows.yaml"
+    row = {"name": "few", "title": "few", "runtime": "coreml", "arch": "aarch64", "unit": "ANE"}
+    rows.write_text(yaml.safe_dump([row | {"batches": batches}]))
+    few = deploy(network, "few", devices=rows, app=True, preprocess=COLOURS, out=tmp_path / "out")
+    assert few.report.ok
+    (feature,) = read_specification(few.compiled).description.input
+    ranges = feature.type.multiArrayType.shapeRange.sizeRanges
+    sizes = [(r.lowerBound, r.upperBound) for r in ranges] or [
+        (n, n) for n in feature.type.multiArrayType.shape
+    ]
+    assert sizes[0] == (batches[0], batches[2])
+    assert verify(few.folder).ok
 
 
 @pytest.mark.parametrize(
