@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..models.sources import resolve
 from ..models.spec import ModelSpec
 from ..runtimes.optical4f.device_conditions import conditions_of
-from ..runtimes.optical4f.runtime import system_of
+from ..runtimes.optical4f.runtime import batch_of, system_of
 from ..runtimes.optical4f.vary import Variation
 from .console import Narrator, Silent
 from .optical_program import optical_device
@@ -79,12 +79,14 @@ def tune(
     say, how, differs = narrator or Silent(), recipe or TuneRecipe(), variation or Variation()
     if out.exists() and not overwrite:
         raise UsageError(f"expected no file at {out}, got one; use --overwrite, or another -o")
-    system = differs.system(system_of(optical_device(device, devices)))
+    target = optical_device(device, devices)
+    system = differs.system(system_of(target))
     spec = resolve(model, input_shape=input_shape, preprocess=None)
     if not isinstance(spec, ModelSpec):
         raise UsageError(f"expected a network with weights to train, got the ONNX file {model}")
     samples = _samples(spec, data, how.seed)
-    light = Light(differs.adjust(conditions_of(system)), system.scheme, system.signs)
+    differs.adjust(conditions_of(system))  # what makes no sense ends here
+    light = Light(system, differs.adjust, batch_of(target))
     module = build_model(spec, weights=weights, seed=how.seed)
     losses: list[float] = []
     with say.stage(f"tuning {spec.name} for {system.name}, {how.steps} steps"):

@@ -21,7 +21,7 @@ from .presets import System
 from .program import VERSION, Loaded, Measured, Program, Step
 from .segments import cut, segments
 from .session import execute, with_bias
-from .settle import scheduled, setting_of
+from .settle import fits, scheduled, setting_of
 
 Observed = Mapping[str, Array]
 """Arrays of the graph on the golden inputs, by name."""
@@ -113,8 +113,7 @@ def _fitting(
             refused[lowered.layer.name] = "its input or output has no known type"
             continue
         count, height, width = picture_size(lowered.layer, x.shape)
-        rows, columns = lowered.layer.axes(height, width)
-        if not rows.count(system.height) * columns.count(system.width):
+        if not fits(lowered.layer, (height, width), system):
             plane = f"{system.height}x{system.width}"
             refused[lowered.layer.name] = f"a picture of {height}x{width} is larger than the plane of {plane}"
             continue

@@ -47,7 +47,7 @@ def conv_masks(
     encoding: Encoding = "complex",
     conditions: Conditions = IDEAL,
     accumulate: Accumulate = "electronic",
-    gain: Tensor | None = None,
+    strengths: Tensor | None = None,
 ) -> Masks:
     """Prepare the masks of a convolution.
 
@@ -59,7 +59,7 @@ def conv_masks(
         encoding: How the mask modulates light.
         conditions: What is not ideal.
         accumulate: Where input channels add.
-        gain: See ``prepare_masks``, with K = (G, O/G, C/G).
+        strengths: See ``prepare_masks``, with K = (G, O/G, C/G).
 
     Returns:
         Masks with K = (G, O/G, C/G).
@@ -78,7 +78,7 @@ def conv_masks(
         scheme=scheme,
         encoding=encoding,
         conditions=conditions,
-        gain=gain,
+        strengths=strengths,
         summed=-1 if accumulate == "optical" else None,
     )
 

@@ -79,7 +79,7 @@ def prepare_masks(
     scheme: str = "homodyne",
     encoding: Encoding = "complex",
     conditions: Conditions,
-    gain: Tensor | None = None,
+    strengths: Tensor | None = None,
     summed: int | None = None,
 ) -> Masks:
     """Compute masks.
@@ -90,8 +90,8 @@ def prepare_masks(
         scheme: How signs are handled; a name in ``detection.SCHEMES``.
         encoding: How the mask modulates light.
         conditions: Bits, misalignment and aberrations of the mask plane.
-        gain: Scale of H in the mask, shape (*K, F, 1, 1), where several kernels share the light of one mask;
-            ``None``: as much as passivity allows for each mask alone.
+        strengths: How strongly kernels that share the light of one mask are shown, relative to each other.
+            Shape (*K, F, 1, 1); ``None``: as strongly as passivity allows for each mask alone.
         summed: An axis of K, counted from the end, whose kernels share one mask because their light adds;
             they get one gain, small enough wherever in the mask they lie.
 
@@ -102,7 +102,7 @@ def prepare_masks(
         UsageError: If scheme or encoding is not known.
     """
     way = get_scheme(scheme)
-    shown, measured = show(way.split(kernel), size, encoding, conditions, gain=gain, summed=summed)
+    shown, measured = show(way.split(kernel), size, encoding, conditions, strengths=strengths, summed=summed)
     transfer = behind(shown, (kernel.shape[-2], kernel.shape[-1]), conditions)
     if not way.coherent:
         transfer, measured = intensity_transfer(transfer), measured.square()
@@ -115,7 +115,7 @@ def prepare_masks(
         floor=transfer[..., :1, :1].detach(),
         kernel=kernel,
         packed=packed,
-        light=shown.detach().abs().square().mean((-2, -1)),
+        light=_power(shown).mean((-2, -1)),
         scheme=way,
         encoding=encoding,
         conditions=conditions,
@@ -129,7 +129,7 @@ def show(
     encoding: Encoding,
     conditions: Conditions,
     *,
-    gain: Tensor | None = None,
+    strengths: Tensor | None = None,
     summed: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find what masks display.
@@ -139,7 +139,7 @@ def show(
         size: P and Q.
         encoding: How the mask modulates light.
         conditions: Bits of the mask, and pixels that it compensates.
-        gain: As for ``prepare_masks``.
+        strengths: As for ``prepare_masks``.
         summed: Likewise.
 
     Returns:
@@ -147,7 +147,9 @@ def show(
         that they give, of shape (*K, F, 1, 1), without gradient.
     """
     wanted = correlation(parts, size)
-    scale = _passive(wanted, summed) if gain is None else gain
+    scale = _passive(wanted, summed)
+    if strengths is not None:
+        scale = strengths * (scale / strengths).amin()
     shown = _displayed(wanted * scale, encoding, conditions)
     plain = conditions.mask_bits is None and not conditions.precompensate
     # The second image of a double phase is out of phase, so it is no part of the fit.
@@ -262,9 +264,14 @@ def _fitted(shown: Tensor, wanted: Tensor, scale: Tensor) -> Tensor:
     down, right = frequencies(_plane(shown), shown.real.dtype)
     weight = 1 / (down.square() + right.square() + 1 / (shown.shape[-2] * shown.shape[-1]))
     shown, wanted = shown.detach(), wanted.detach()
-    power = (shown.abs().square() * weight).sum((-2, -1), keepdim=True)
+    power = (_power(shown) * weight).sum((-2, -1), keepdim=True)
     common = ((shown * wanted.conj()).real * weight).sum((-2, -1), keepdim=True)
     return torch.where((common > 0) & (power > 0), power / common, scale)
+
+
+def _power(shown: Tensor) -> Tensor:
+    """Square the absolute values, without the root that ``abs`` takes."""
+    return torch.view_as_real(shown.detach().resolve_conj()).square().sum(-1)
 
 
 def _plane(values: Tensor) -> tuple[int, int]:

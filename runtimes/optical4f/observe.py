@@ -6,6 +6,7 @@ Axes: T leading axes of tiles, K of kernels, which broadcast, F masks per kernel
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from math import prod, sqrt
 
 import torch
@@ -82,7 +83,7 @@ class Bench:
         shown = _shown(inputs, self.peak, masks.conditions.input_bits)
         light = spectrum(shown, masks, self.window, summed=self.summed)
         outputs = masks.kernel.shape[-4] if masks.kernel.dim() > 3 else 1
-        pairs = prod(torch.broadcast_shapes(light.values.shape[:-2], masks.transfer.shape[:-2]))
+        pairs = _pairs(light.values.shape[:-2], masks.transfer.shape[:-2])
         # What adds in the light never lies in memory, and a pixel that is read alone has no plane.
         added = 1 if self.summed is None else masks.kernel.shape[self.summed - 2]
         values = pairs // added * (1 if light.form == "pixels" else prod(masks.size))
@@ -163,6 +164,11 @@ class Bench:
         if level is not None and level.dim() >= -axis and level.shape[axis] > 1:
             level = level.narrow(axis, start, count)
         return replace(self, masks=self.masks.outputs(start, count), level=level)
+
+
+def _pairs(tiles: tuple[int, ...], kernels: tuple[int, ...]) -> int:
+    """Count what two shapes broadcast to."""
+    return prod(max(pair) for pair in zip_longest(tiles[::-1], kernels[::-1], fillvalue=1))
 
 
 def _joined(parts: list[Seen], axis: int, level: Tensor) -> Seen:

@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
+from .camera import CAMERA_OFF
 from .conditions import IDEAL, Conditions
 from .convolve import Geometry, conv_masks, optical_conv2d
-from .detection import Scheme
+from .detection import Scheme, get_scheme
 from .device_conditions import conditions_of, signs_of
 from .lower import Layer, from_answers, to_pictures
 from .masks import Masks
@@ -80,7 +80,7 @@ class Optics:
         self._kernels = kernels
         self._system = system
         self._adjust = adjust
-        self._masks: dict[tuple[int, int, int], Masks] = {}
+        self._masks: dict[tuple[int, int, int, bool], Masks] = {}
         top, left, bottom, right = layer.pads
         self._window = Window((top, left, bottom, right), layer.strides)
 
@@ -107,7 +107,8 @@ class Optics:
         Returns:
             The input, and answers of shape (chunks, G, M, F).
         """
-        chunks = self._chunks(x, None, None)
+        quiet = Optics(self.layer, self._kernels, self.setting, self._system, _quiet)
+        chunks = quiet._chunks(x, None, None)
         seen = chunks[0][0]
         levels = spread(torch.stack([level for _, level in chunks]), seen.numel() // seen.shape[1])
         return self._peak(x) * HEADROOM, levels.contiguous()
@@ -145,37 +146,36 @@ class Optics:
         return found
 
     def _mask(self, start: int, size: tuple[int, int], largest: Tensor | None) -> Masks:
-        key = (start, *size)
+        key = (start, *size, largest is None)
         if key in self._masks:
             return self._masks[key]
         masks = self._prepare(start, size, largest)
-        # Levels are measured once, before the masks that depend on them are made.
-        settled = largest is not None or not self.setting.together
-        if settled and masks.transfer.numel() * masks.transfer.element_size() <= _LARGEST_KEPT:
+        if masks.transfer.numel() * masks.transfer.element_size() <= _LARGEST_KEPT:
             self._masks[key] = masks
         return masks
 
     def _prepare(self, start: int, size: tuple[int, int], largest: Tensor | None) -> Masks:
-        prepare = partial(
-            conv_masks,
+        scheme = get_scheme(self._system.scheme)
+        together = self.setting.together and largest is not None
+        return conv_masks(
             self._kernels[:, :, start : start + self.setting.channels].flatten(0, 1),
             size,
             Geometry(self._window, groups=self.layer.groups),
-            scheme=self._system.scheme,
+            scheme=scheme.name,
             conditions=self.conditions(),
             accumulate="optical",
+            strengths=_strengths(largest, scheme) if together else None,
         )
-        alone = prepare()
-        if not self.setting.together:
-            return alone
-        # The gain of incoherent light is that of the intensity, and the mask is set by the field's.
-        field = alone.gain if alone.scheme.coherent else alone.gain.sqrt()
-        return prepare(gain=_equal(field, alone.scheme, largest))
 
     def conditions(self) -> Conditions:
         """Give what is simulated: the system's conditions with the light of this layer, adjusted."""
         known = conditions_of(self._system)
         return known if known == IDEAL else self._adjust(replace(known, electrons=self.setting.electrons))
+
+
+def _quiet(known: Conditions) -> Conditions:
+    """Switch off what a layer is not set up for: the camera's noise and the rounding of the mask."""
+    return replace(known, mask_bits=None, **CAMERA_OFF)
 
 
 def spread(largest: Tensor, answers: int) -> Tensor:
@@ -200,22 +200,13 @@ def _room(answers: int) -> float:
     return max(1.0, math.sqrt(math.log(EXPECTED) / math.log(max(answers, 2))))
 
 
-def _equal(alone: Tensor, scheme: Scheme, largest: Tensor | None) -> Tensor:
-    """Give the strengths of kernels that share a mask: one for all before their answers are known.
+def _strengths(largest: Tensor, scheme: Scheme) -> Tensor:
+    """Give the strengths at which kernels are equally bright, (G, M, F) to (G, M, 1, F, 1, 1).
 
-    Args:
-        alone: (G, M, C, F, 1, 1), the most that each mask alone may have.
-        scheme: Whether the camera's signal is the field or its square.
-        largest: (G, M, F), or None.
-
-    Returns:
-        Of the shape of ``alone``.
+    The mask is set by the field, whose square incoherent light shows.
     """
-    if largest is None:
-        return alone.amin().expand_as(alone)
     shown = largest if scheme.coherent else largest.sqrt()
-    shown = shown[:, :, None, :, None, None].to(alone.dtype)
-    return (alone * shown).amin() / shown.expand_as(alone)
+    return 1 / shown[:, :, None, :, None, None]
 
 
 def _per_mask(level: Tensor, layer: Layer) -> Tensor:

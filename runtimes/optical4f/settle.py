@@ -13,6 +13,12 @@ from .presets import System
 from .schedule import Plan, Work, plan
 
 
+def fits(layer: Layer, size: tuple[int, int], system: System) -> bool:
+    """Say whether a picture of this size lies on the plane."""
+    rows, columns = layer.axes(*size)
+    return rows.count(system.height) * columns.count(system.width) > 0
+
+
 def scheduled(layer: Layer, pictures: int, size: tuple[int, int], system: System) -> Plan:
     """Schedule a layer.
 
