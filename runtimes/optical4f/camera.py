@@ -37,8 +37,8 @@ _MASKS = -3
 _ROUNDING = 1 + 1e-6
 """What float32 may add to the brightest pixel itself."""
 
-_BLOCK = 2**17
-"""Pixels that are worked on at a time: 512 kB of float32."""
+_BLOCK = 2**18
+"""Pixels that are worked on at a time: 1 MB of float32."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _unscaled(seen: Tensor, gain: Tensor, floor: Tensor | None) -> Tensor:
     """Take off the floor and divide by the gain of the mask."""
     if floor is not None:
         seen = seen - floor
-    return seen / gain
+    return seen * (1 / gain)  # a product is faster than a quotient
 
 
 def _longest_lead(light: Tensor) -> int:

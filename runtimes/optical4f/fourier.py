@@ -12,6 +12,9 @@ from torch import Tensor
 
 # torch.fft carries no types; MKL carries it out.
 
+_LARGE = 2**18
+"""Pixels of a plane from which a batch is slower than its planes one by one [M]."""
+
 
 def fft2(values: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Transform real or complex planes.
@@ -37,8 +40,14 @@ def rfft2(values: Tensor) -> Tensor:
 
 
 def irfft2(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Transform half spectra of real planes back. Shape (..., P, Q // 2 + 1) to (..., P, Q), the size."""
-    return cast(Tensor, torch.fft.irfft2(values, s=size))
+    """Transform half spectra of real planes back. Shape (..., P, Q // 2 + 1) to (..., P, Q), the size.
+
+    MKL copies a batch before its columns are transformed: large planes are faster one by one.
+    """
+    if values.shape[:-2].numel() == 1 or size[0] * size[1] < _LARGE:
+        return cast(Tensor, torch.fft.irfft2(values, s=size))
+    planes = [cast(Tensor, torch.fft.irfft2(plane, s=size)) for plane in values.flatten(0, -3)]
+    return torch.stack(planes).reshape(*values.shape[:-2], *size)
 
 
 def frequencies(size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ SIZES = (
 
 
 _CACHED = 2**18
-"""Pixels of a plane up to which two masks in one are faster; larger ones are bound by memory."""
+"""Pixels of a plane up to which two masks in one are faster; larger ones are bound by memory [M]."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,12 @@ def fields(
     if light.form == "pixels":
         return _read_one(light.values, masks)
     if light.form == "half":
-        half = _transmitted(light.values, masks.transfer[..., : masks.size[1] // 2 + 1], summed, once)
-        return irfft2(half, masks.size)[..., rows, columns]
+        half = masks.transfer[..., : masks.size[1] // 2 + 1]
+        if prod(masks.size) > _CACHED and half.shape[-3] > 1:
+            # One mask after the other stays in the cache, and only what is read is kept.
+            passed = (_transmitted(light.values, one, summed, False) for one in half.split(1, -3))
+            return torch.cat([irfft2(one, masks.size)[..., rows, columns] for one in passed], -3)
+        return irfft2(_transmitted(light.values, half, summed, once), masks.size)[..., rows, columns]
     transfer = masks.packed if light.form == "packed" and masks.packed is not None else masks.transfer
     seen = ifft2(_transmitted(light.values, transfer, summed, once))[..., rows, columns]
     if light.form == "paired":

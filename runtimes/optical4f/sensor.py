@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .conditions import Conditions
+from .noise import standard_normal
 from .rounding import through
 
 _APART = 0x5EED0000
@@ -150,17 +151,13 @@ def _noise(electrons: Tensor, conditions: Conditions, generator: torch.Generator
     gauss = conditions.shot_noise and not conditions.exact_poisson
     if not gauss:
         spread = conditions.read_noise
-        return electrons + spread * _normal(electrons, generator) if spread else electrons
+        return electrons + spread * standard_normal(electrons, generator) if spread else electrons
     # A thousandth of an electron keeps the slope of the root finite in the dark.
     spread = electrons.clamp(min=0).add_(conditions.read_noise**2 + 1e-6).sqrt_()
-    noise = _normal(electrons, generator)
+    noise = standard_normal(electrons, generator)
     if electrons.requires_grad:
         return torch.addcmul(electrons, spread, noise)
     return noise.mul_(spread).add_(electrons)
-
-
-def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    return torch.empty_like(like).normal_(generator=generator)
 
 
 def _convert(values: Tensor, ceiling: Tensor, bits: int | None, unit: Tensor | float = 1.0) -> Tensor:
