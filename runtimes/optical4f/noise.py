@@ -2,9 +2,9 @@
 
     z = c Phi^-1((i + 1/2) / 65536),   i uniform in 0 .. 65535,   c for a variance of 1
 
-The distribution function is off by at most 1/131072, and |z| stays below 4.4: finer than the normal law stands
-for Poisson's below 8e7 electrons (0.07/sqrt(n), ``conditions``). It takes two thirds of the time of the law
-itself, the largest share of a noisy pass [M]. Small tensors and float64 take the law itself.
+The distribution function is off by at most 1/131072, and |z| stays below 4.4: finer than the normal law
+stands for Poisson's below 8e7 electrons (0.07/sqrt(n), ``conditions``). It takes two thirds of the time of
+the law itself, the largest share of a noisy pass [M]. Small tensors and float64 take the law itself.
 
 Axes: any.
 """
@@ -12,6 +12,7 @@ Axes: any.
 from __future__ import annotations
 
 from functools import cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -45,5 +46,5 @@ def standard_normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 def _quantiles() -> Array:
     """Give the table of z, (65536,) float32."""
     middles = (torch.arange(2**16, dtype=torch.float64) + 0.5) / 2**16
-    found = torch.special.ndtri(middles)
+    found = cast("Tensor", torch.special.ndtri(middles))
     return (found / found.square().mean().sqrt()).float().numpy()

@@ -156,7 +156,7 @@ class Optics:
 
     def _prepare(self, start: int, size: tuple[int, int], largest: Tensor | None) -> Masks:
         scheme = get_scheme(self._system.scheme)
-        together = self.setting.together and largest is not None
+        shared = largest if self.setting.together else None
         return conv_masks(
             self._kernels[:, :, start : start + self.setting.channels].flatten(0, 1),
             size,
@@ -164,7 +164,7 @@ class Optics:
             scheme=scheme.name,
             conditions=self.conditions(),
             accumulate="optical",
-            strengths=_strengths(largest, scheme) if together else None,
+            strengths=None if shared is None else _strengths(shared, scheme),
         )
 
     def conditions(self) -> Conditions:

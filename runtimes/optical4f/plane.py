@@ -201,7 +201,8 @@ def fields(
         half = masks.transfer[..., : masks.size[1] // 2 + 1]
         if prod(masks.size) > _CACHED and half.shape[-3] > 1:
             # One mask after the other stays in the cache, and only what is read is kept.
-            passed = (_transmitted(light.values, one, summed, False) for one in half.split(1, -3))
+            masked = (half.narrow(-3, f, 1) for f in range(half.shape[-3]))
+            passed = (_transmitted(light.values, one, summed, False) for one in masked)
             return torch.cat([irfft2(one, masks.size)[..., rows, columns] for one in passed], -3)
         return irfft2(_transmitted(light.values, half, summed, once), masks.size)[..., rows, columns]
     transfer = masks.packed if light.form == "packed" and masks.packed is not None else masks.transfer
