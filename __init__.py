@@ -17,11 +17,15 @@ _PUBLIC = {
     "compare": ".harness.compare",
     "report": ".harness.report",
 }
+_GROUPS = {"optical": ".harness.optical"}
+"""Modules with the verbs of a group."""
 
-__all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["__version__", *_PUBLIC, *_GROUPS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _GROUPS:
+        return importlib.import_module(_GROUPS[name], __name__)
     if name not in _PUBLIC:
         raise AttributeError(f"module 'fourfold' has no attribute {name!r}")
     return getattr(importlib.import_module(_PUBLIC[name], __name__), name)

@@ -47,10 +47,16 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         recipe = TuneRecipe(steps=options.tune_steps, learning_rate=options.learning_rate)
         out = Path(folder) / "tuned.safetensors"
-        tuned = tune(name, DEVICE, out, variation=target, recipe=recipe, narrator=say)
+        batch = options.tune_batch
+        tuned = tune(name, DEVICE, out, variation=target, recipe=recipe, batch=batch, narrator=say)
         again = sweep(name, DEVICE, (target, Variation()), weights=tuned.weights, **common)
     return {
-        "settings": {"images": options.images, "seeds": options.seeds, "torch": torch.__version__},
+        "settings": {
+            "images": options.images,
+            "seeds": options.seeds,
+            "tune_batch": options.tune_batch,
+            "torch": torch.__version__,
+        },
         "sweep": encode(whole),
         "tuning": tuning(whole, again, target, recipe, tuned.samples),
     }
@@ -143,6 +149,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--schemes", nargs="+", default=list(SCHEMES))
     parser.add_argument("--bits", type=int, nargs="+", default=[2, 4, 6, 8, 10, 12])
     parser.add_argument("--tune-steps", type=int, default=150)
+    parser.add_argument("--tune-batch", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--out", type=Path, default=HERE / "optical_accuracy.json")
     return parser.parse_args()

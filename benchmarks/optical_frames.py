@@ -5,7 +5,8 @@
 A plane of 1920 x 1080 pixels, pseudo-negative pairs of frames, 23,148 frames a second (a mirror device that
 is loaded whole). Everything is counted, nothing is timed: the same numbers on every machine. ``lit`` is the
 mixed schedule within the light of a 500 mW laser, ``dim`` within a thousandth of it; the pure schemes are
-counted whatever light they leave.
+counted whatever light they leave. ``kernel, full pitch`` is the arithmetic of tiles that share no gap (pitch
+n + k - 1) and of batches that are split over frames, for comparison with what others count.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fourfold.models.fatnet import EvenConv
 from fourfold.models.registry import get_spec
 from fourfold.runtimes.optical4f.claims import mirror_rate
 from fourfold.runtimes.optical4f.lower import lower_conv
@@ -49,6 +51,7 @@ def row(name: str, batch: int, system: System, dim: System) -> dict[str, Any]:
     works = convolutions(name, batch)
     pure = [pure_passes(work, HEIGHT, WIDTH) for work in works]
     frames = {kind: FRAMES_PER_PASS * sum(p[kind] for p in pure) for kind in ("input", "kernel", "channel")}
+    frames["kernel, full pitch"] = FRAMES_PER_PASS * sum(full_pitch(work) for work in works)
     frames["best of them per layer"] = FRAMES_PER_PASS * sum(min(p.values()) for p in pure)
     for label, hardware in (("lit", system), ("dim", dim)):
         frames[label] = sum(plan(w, hardware, frames_per_pass=FRAMES_PER_PASS).frames for w in works)
@@ -59,8 +62,17 @@ def row(name: str, batch: int, system: System, dim: System) -> dict[str, Any]:
         "pairs of channels": sum(w.groups * w.channels * w.kernels for w in works),
         **frames,
         "samples a second, kernel": batch * rate / frames["kernel"],
+        "samples a second, full pitch": batch * rate / frames["kernel, full pitch"],
         "samples a second, lit": batch * rate / frames["lit"],
     }
+
+
+def full_pitch(work: Work) -> int:
+    """Count the passes of kernel tiling on tiles that share nothing, packed by area."""
+    tiles = 1
+    for axis, plane in ((work.rows, HEIGHT), (work.columns, WIDTH)):
+        tiles *= plane // (axis.n + axis.k - 1)
+    return work.groups * work.channels * -(-work.kernels * work.pictures // tiles)
 
 
 def convolutions(name: str, batch: int) -> list[Work]:
@@ -94,6 +106,9 @@ def convolutions(name: str, batch: int) -> list[Work]:
 
 def padding(conv: nn.Conv2d) -> tuple[int, ...]:
     """Give top, left, bottom, right."""
+    if isinstance(conv, EvenConv):
+        left, right, top, bottom = conv.reach
+        return top, left, bottom, right
     if isinstance(conv.padding, str):
         total = [
             d * (k - 1) * (conv.padding == "same")

@@ -13,6 +13,7 @@ from .wording import digits, percent
 
 if TYPE_CHECKING:
     from ..runtimes.optical4f.budget import LayerBudget
+    from .optical_claim import Claimed
     from .optical_frames import Written
     from .optical_sweep import Sweep, Swept
     from .optical_tune import Tuned
@@ -73,25 +74,9 @@ def frames(found: Written) -> Answer:
     return Answer(text, document)
 
 
-def claim(
-    *,
-    digital_ms: float,
-    frames: float,
-    rate: float,
-    batch: int,
-    planes: int,
-    size: tuple[int, int],
-    pixel_bits: int,
-    digital_w: float,
-    optical_w: float,
-    share: float,
-) -> Answer:
+def claim(found: Claimed) -> Answer:
     """Answer with what named inputs amount to, how far each one moves it, and what a camera would say."""
-    from ..runtimes.optical4f.claims import Claim
-    from ..runtimes.optical4f.energy import amdahl, reality
-
-    made = Claim(digital_ms * 1e-3, batch, frames, rate, planes, digital_w, optical_w)
-    asked = reality(*size, rate, pixel_bits)
+    made, asked = found.claim, found.reality
     moved = made.tornado()
     rows = [
         {"input": name, "halved": f"{low:.3g}x", "doubled": f"{high:.3g}x"}
@@ -100,15 +85,14 @@ def claim(
     lines = [
         f"speed-up of what light computes (modelled): {made.speed_up:.4g}x, "
         f"{made.samples_per_second:.4g} samples a second",
-        f"of the whole, when that is {percent(share)} of the digital time: "
-        f"{amdahl(share, made.speed_up):.4g}x (Amdahl)",
+        f"of the whole, when that is {percent(found.share)} of the digital time: {found.whole:.4g}x (Amdahl)",
         *([f"energy ratio (modelled): {made.energy_ratio:.4g}x"] if made.energy_ratio else []),
         f"one processor asks for {asked.sentence}",
         columns(rows),
     ]
     document = {
         "speed_up": made.speed_up,
-        "whole": amdahl(share, made.speed_up),
+        "whole": found.whole,
         "samples_per_second": made.samples_per_second,
         "energy_ratio": made.energy_ratio or None,
         "times_fastest_camera": asked.times_fastest_camera,

@@ -109,8 +109,9 @@ def claim(console: Console, *, pixels: str, **inputs: Any) -> Answer:
     """Compute what a claimed speed-up stands on: every input named, varied, and held against real cameras."""
     from . import optical_answers as answers
     from . import options as parse
+    from .optical_claim import claim
 
-    return answers.claim(size=parse.plane(pixels), **inputs)
+    return answers.claim(claim(size=parse.plane(pixels), **inputs))
 
 
 @verb(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -27,6 +27,7 @@ from .backend import Backend
 from .detection import Scheme, get_scheme
 from .fourier import centred, fft2, ifft2
 from .lower import Layer, to_pictures
+from .passes import Optics
 from .program import Loaded
 from .tiling import Layout, input_frame, read_frame, response_frame
 
@@ -144,12 +145,13 @@ def pass_frames(loaded: Loaded, step_number: int, x: Array, number: int = 0) -> 
     counts = _counts(layout, tiles, kernels)
     parts = _slices(layout, counts, number)
     chunk = parts[1].start // layout.channels
-    levels = torch.from_numpy(loaded.arrays[f"{step_number}.levels"])[chunk, parts[0], parts[2]]
+    levels = torch.from_numpy(loaded.arrays[f"{step_number}.levels"])
+    ideal = Optics(layer, kernels, step.setting, replace(system, ideal=True))
+    strengths = ideal.strengths(chunk, size, levels)[parts[0], parts[2]]
     tiles, kernels = tiles[parts[0], parts[3], parts[1]], kernels[parts[0], parts[2], parts[1]]
     peak = step.setting.peak or float(x.max())
     shown = _signed_parts(tiles / peak, signed=layer.signed_input, phase=system.signs == "phase")
     plane = (system.height, system.width)
-    strengths = levels.amin() / levels
     split = scheme.split(kernels.flatten(0, 2)).reshape(*kernels.shape[:3], -1, *kernels.shape[3:])
     masks, gain = _masks(layout, split * strengths[:, :, None, :, None, None], plane)
     inputs = {part: input_frame(layout, half.clamp(-1, 1), *plane) for part, half in shown.items()}

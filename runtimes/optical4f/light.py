@@ -2,13 +2,16 @@
 
 A mask only absorbs, so its transmission is divided by its largest value: the more kernels it holds, the less
 light each gets. Of a white spectrum each of K kernels gets mean |H|^2 / (K max |H|^2). For random kernels of
-3 x 3 on a grid in a response of 256 x 256 pixels that is (measured here, and again by a test)::
+3 x 3 on a grid, in a response of 256 x 256 pixels and from 1024 on in one of 1080 x 1920 (which holds no more
+than 230400), that is (simulated here, and again by a test)::
 
-    kernels   1      4       16      64       256
-    light     0.32   0.051   0.011   0.0020   0.00038
+    kernels   1      4       16      64       256       1024     4096     16384    65536    230400
+    light     0.32   0.051   0.011   0.0020   0.00038   8.0e-5   1.9e-5   4.4e-6   1.1e-6   3.0e-7
 
-Between and beyond, powers. The fields of the c channels of one answer add in the light, so an answer is at
-least c times as bright as one of its products. Electrons in the brightest pixel of a frame::
+Powers between. Many kernels have a spectrum of speckles, whose brightest of N pixels has about ln N times the
+mean (Goodman, Speckle Phenomena in Optics, 3.2) [K]: light tends to 1 / (K ln N), also beyond the table. The
+fields of the c channels of one answer add in the light, so an answer is at least c times as bright as one of
+its products. Electrons in the brightest pixel of a frame::
 
     n = c light(kernels) P t / (h nu R1 R2) QE eta
 
@@ -22,7 +25,8 @@ import math
 
 from .presets import System
 
-_MEASURED = ((1, 0.32), (4, 0.051), (16, 0.011), (64, 2.0e-3), (256, 3.8e-4))
+_MANY = ((1024, 8.0e-5), (4096, 1.9e-5), (16384, 4.4e-6), (65536, 1.07e-6), (230400, 3.0e-7))
+_MEASURED = ((1, 0.32), (4, 0.051), (16, 0.011), (64, 2.0e-3), (256, 3.8e-4), *_MANY)
 
 
 def light_per_kernel(on_mask: int) -> float:

@@ -90,8 +90,9 @@ def prepare_masks(
         scheme: How signs are handled; a name in ``detection.SCHEMES``.
         encoding: How the mask modulates light.
         conditions: Bits, misalignment and aberrations of the mask plane.
-        strengths: How strongly kernels that share the light of one mask are shown, relative to each other.
-            Shape (*K, F, 1, 1); ``None``: as strongly as passivity allows for each mask alone.
+        strengths: How strongly kernels that share the light of one mask are wanted, relative to each other.
+            The half that passivity keeps below is shown as strongly as it allows, the other is dimmed to
+            their brightness. Shape (*K, F, 1, 1); ``None``: each as strongly as passivity allows.
         summed: An axis of K, counted from the end, whose kernels share one mask because their light adds;
             they get one gain, small enough wherever in the mask they lie.
 
@@ -149,7 +150,7 @@ def show(
     wanted = correlation(parts, size)
     scale = _passive(wanted, summed)
     if strengths is not None:
-        scale = strengths * (scale / strengths).amin()
+        scale = torch.minimum(scale, strengths * (scale / strengths).median())
     shown = _displayed(wanted * scale, encoding, conditions)
     plain = conditions.mask_bits is None and not conditions.precompensate
     # The second image of a double phase is out of phase, so it is no part of the fit.

@@ -2,10 +2,12 @@
 
 A layer is set up once, on real samples: the largest input that the modulator is set to, and the largest
 answer of each kernel, which sets reference and exposure. Kernels that share a frame share one mask and one
-exposure, so each is shown at the strength at which its largest answer is as bright as the others', and
-electronics undo it::
+exposure, so each is shown at the strength at which its largest answer is as bright as the others', as far as
+its mask alone lets light pass, and electronics undo it::
 
-    s_m = s / L_m     L_m the largest answer of kernel m, s the most at which no kernel amplifies
+    s_m = min(1 / max |H_m|, s / L_m)     L_m the largest answer of kernel m, s such that half are limited
+
+With a smaller s a converter of few bits sees every kernel, with a larger one a mask of few bits shows it.
 
 Kernels with a frame of their own each have their own light.
 
@@ -139,11 +141,26 @@ class Optics:
                 accumulate="optical",
                 signs=signs_of(self._system, signed_input=layer.signed_input),
                 peak=self._peak(x),
-                level=None if largest is None else largest[..., None, None] * gain,
+                level=None if largest is None else self._level(largest[..., None, None] * gain),
                 generator=generator,
             )
             found.append((result.answer, _per_mask(result.level / gain, layer)))
         return found
+
+    def strengths(self, number: int, size: tuple[int, int], levels: Tensor) -> Tensor:
+        """Give how strongly kernels are shown, (G, M, F), the strongest 1.
+
+        Args:
+            number: Of the chunk of channels.
+            size: Height and width of a picture.
+            levels: (chunks, G, M, F), the largest answers.
+        """
+        gain = self._mask(number * self.setting.channels, size, levels[number]).gain[:, :, 0, :, 0, 0]
+        return gain / gain.amax()
+
+    def _level(self, largest: Tensor) -> Tensor:
+        """Give what reference and exposure are set to, (G, M, F, 1, 1): kernels on one mask share them."""
+        return largest.amax((0, 1), keepdim=True).expand_as(largest) if self.setting.together else largest
 
     def _mask(self, start: int, size: tuple[int, int], largest: Tensor | None) -> Masks:
         key = (start, *size, largest is None)

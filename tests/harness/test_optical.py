@@ -207,6 +207,19 @@ def test_an_unknown_layer_or_pass_is_refused(files: tuple[Path, Path], tmp_path:
         frames(str(files[0]), "optical-4f", tmp_path / "b", number=10_000)
 
 
+def test_the_verbs_are_public_functions() -> None:
+    import fourfold
+
+    found = fourfold.optical.claim(digital_ms=10, frames=100, rate=20000, batch=4, share=0.5)
+    assert found.claim.speed_up == pytest.approx(0.010 / (100 / 20000))
+    assert found.whole == pytest.approx(1 / (0.5 + 0.5 / 2))
+    assert fourfold.optical.sweep is sweep
+    assert fourfold.optical.frames is frames
+    assert callable(fourfold.optical.tune)
+    with pytest.raises(AttributeError, match="no attribute 'optics'"):
+        _ = fourfold.optics
+
+
 def test_a_claim_is_what_its_inputs_amount_to(capsys: pytest.CaptureFixture[str]) -> None:
     line = ("claim", "--digital-ms", "10", "--frames", "100", "--rate", "20000", "--batch", "4", "--json")
     assert run(*line, "--share", "0.5") == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fourfold.runtimes.optical4f.claims import RESIDUAL_CIFAR100
+from fourfold.runtimes.optical4f.claims import RESIDUAL_CIFAR100, full_tiles, mirror_rate
 from fourfold.runtimes.optical4f.codec import from_json, to_json
 from fourfold.runtimes.optical4f.light import electrons, light_per_kernel
 from fourfold.runtimes.optical4f.lower import lower_conv
@@ -28,6 +28,22 @@ def residual(batch: int) -> list[Work]:
         Work(f"conv{i}", 1, batch, c, m, Axis(n, 3, 1, 1), Axis(n, 3, 1, 1))
         for i, ((c, m), n) in enumerate(zip(RESIDUAL_CIFAR100, SIDES, strict=True))
     ]
+
+
+FAT = (
+    (32, 7, 3, 64),
+    *[(16, 3, 64, 64)] * 4,
+    (16, 4, 64, 82),
+    *[(10, 5, 82, 82)] * 3,
+    (10, 7, 82, 78),
+    *[(10, 10, 78, 78)] * 3,
+    (10, 10, 78, 151),
+    (10, 10, 151, 155),
+    (10, 10, 155, 151),
+    (10, 10, 151, 155),
+    (10, 10, 155, 1),
+)
+"""Map, kernel, input and output channels of FatNet's convolutions."""
 
 
 def any_light(kernels: int, channels: int) -> bool:
@@ -85,6 +101,24 @@ def test_the_pure_schemes_of_the_residual_network() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("batch", "residual_rate", "fat_rate"), [(64, 214, 350), (3136, 574, 476)], ids=["64", "3136"]
+)
+def test_throughputs_of_full_tiles_packed_by_area(batch: int, residual_rate: int, fat_rate: int) -> None:
+    """Tiles at the full pitch n + k - 1, pictures of a batch split over frames.
+
+    Ours are higher: neighbours share the gap of n + floor(k/2), and never lower for keeping pictures whole.
+    """
+    maps = [32, *[16] * 5, *[8] * 4, *[4] * 4, *[2] * 3]
+    deep = [(n, 7 if c == 3 else 3, c, m) for (c, m), n in zip(RESIDUAL_CIFAR100, maps, strict=True)]
+    assert sum(c * m for _, _, c, m in FAT) == 148_792
+    for layers, stated in ((deep, residual_rate), (FAT, fat_rate)):
+        frames = sum(2 * c * -(-m * batch // full_tiles(*PLANE, n, k)) for n, k, c, m in layers)
+        assert round(batch * mirror_rate()[1] / frames) == stated
+        works = [Work("w", 1, batch, c, m, *[Axis(n, k, (k - 1) // 2, k // 2)] * 2) for n, k, c, m in layers]
+        assert 2 * sum(pure_passes(work, *PLANE)["kernel"] for work in works) <= frames
+
+
 def test_the_residual_network_at_one_sample() -> None:
     assert total_frames(plan(work, SYSTEM) for work in residual(1)) <= 100
 
@@ -122,8 +156,28 @@ def test_light_falls_with_the_kernels_on_a_mask_as_measured(kernels: int) -> Non
     assert light_per_kernel(kernels) == pytest.approx(np.mean(found), rel=0.25)
 
 
+@pytest.mark.parametrize(
+    ("down", "across"), [(32, 32), (64, 64), (128, 128), (256, 256), (360, 640)], ids=lambda n: str(n)
+)
+def test_light_of_a_crowded_plane_is_as_simulated_and_near_speckle(down: int, across: int) -> None:
+    kernels, found = down * across, list[float]()
+    rows, columns = PLANE[0] // down, PLANE[1] // across
+    for seed in range(3):
+        response = np.zeros((down, rows, across, columns))
+        response[:, :3, :, :3] = np.random.default_rng(seed).normal(size=(down, 3, across, 3))
+        power = np.abs(np.fft.rfft2(response.reshape(down * rows, across * columns), PLANE)) ** 2
+        found.append(power.mean() / power.max() / kernels)
+    assert light_per_kernel(kernels) == pytest.approx(np.mean(found), rel=0.15)
+    assert light_per_kernel(kernels) == pytest.approx(1 / (kernels * np.log(np.prod(PLANE))), rel=0.25)
+
+
+def test_no_schedule_of_the_benchmark_leaves_the_simulated_light() -> None:
+    masks = [plan(work, SYSTEM).layout.on_mask for work in residual(1)]
+    assert 256 < max(masks) <= 230_400
+
+
 def test_light_falls_from_kernel_to_kernel() -> None:
-    values = [light_per_kernel(n) for n in range(1, 2000)]
+    values = [light_per_kernel(n) for n in range(1, 20_000)]
     assert all(a > b for a, b in pairwise(values))
 
 
