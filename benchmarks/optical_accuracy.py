@@ -1,6 +1,9 @@
 """What the simulated optical processor costs two trained networks in accuracy, and what tuning brings back.
 
-    python benchmarks/optical_accuracy.py --images 500 --seeds 2 --tune-steps 150
+    python benchmarks/optical_accuracy.py fatnet_nano --bits 2 4 6 8 12 --images 300 --seeds 1
+        --tune-steps 100 --learning-rate 3e-3
+    python benchmarks/optical_accuracy.py convshare_vit_nano --bits 4 8 12 --images 300 --seeds 1
+        --tune-steps 60 --tune-batch 10 --learning-rate 1e-3
 
 For each network: every detection scheme at 2 to 12 bits of the camera's converter, homodyne detection with
 100 to 100,000 electrons at the brightest pixel, and fine-tuning for 4 bits with the scheme that loses most
@@ -133,7 +136,8 @@ def network_lines(result: dict[str, object]) -> list[str]:
     recovered = tuned["recovered"]
     lines += [
         "",
-        f"Tuning for {tuned['point']} ({tuned['recipe']['steps']} steps on {tuned['samples']}): "
+        f"Tuning for {tuned['point']} ({tuned['recipe']['steps']} steps of {settings['tune_batch']} samples, "
+        f"learning rate {tuned['recipe']['learning_rate']:g}, {tuned['samples']}): "
         f"{100 * tuned['before']:.1f} % before, {100 * tuned['after']:.1f} % after"
         + (f", {100 * recovered:.0f} % of the loss recovered." if recovered is not None else "."),
     ]
