@@ -62,7 +62,8 @@ class Walk:
                 return self._asked(session.run)
 
     def _asked(self, run: Run) -> Array:
-        output = self.origin.exported.outputs[0].name
+        exported = self.origin.exported
+        output = exported.outputs[exported.answering].name
         return np.concatenate([np.array(run(feed)[output]) for feed in self.images.batches(BATCH)])
 
 

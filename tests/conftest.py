@@ -1,0 +1,6 @@
+"""Settings of generated examples: a loaded machine is slow at drawing them, which is no failure."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
