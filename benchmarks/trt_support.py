@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from dataclasses import replace
@@ -38,8 +37,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "trt_support.json"
 PAGE = HERE.parent / "docs" / "tensorrt.md"
 
-EMPTY: dict[str, Any] = {"cores": os.cpu_count(), "load": 0.0, "networks": {}}
-"""The load is the largest average number of running processes seen."""
+EMPTY: dict[str, Any] = {"networks": {}}
 
 DEVICE = "rtx-4090"
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -65,7 +63,6 @@ def main() -> None:
         if name not in networks or options.models:
             networks[name] = tried(name)
             results["networks"] = dict(sorted(networks.items()))
-            results["load"] = max(results["load"], round(os.getloadavg()[0], 1))
             keep(results)
     for name, row in networks.items():
         row["params"] = census(get_spec(name)).parameters

@@ -35,10 +35,9 @@ def page(results: dict[str, Any], device: Device, precisions: Sequence[str]) -> 
         "",
         "A cell says the size of the engine, the seconds of its build, and how many of the fused layers that "
         "compute do so in the precision asked for; in int8 the others are what lies between products, in "
-        "float. The seconds are of a wall clock, while up to "
-        f"{results['load']:.0f} processes shared {results['cores']} cores: alone, a build takes a small part "
-        "of them. int8 is calibrated on few samples here, on noise where the network has no data: enough to "
-        "build, not to judge accuracy.",
+        "float. The seconds are of a wall clock, on a machine that did other work as well: alone, a build "
+        "takes that long at most. int8 is calibrated on few samples here, on noise where the network has no "
+        "data: enough to build, not to judge accuracy.",
         "",
         f"| network | parameters | nodes | {' | '.join(precisions)} |",
         f"| --- | ---: | ---: | {' | '.join('---' for _ in precisions)} |",
