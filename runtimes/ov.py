@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from ..calibration.scheme import OPENVINO
 from ..errors import BuildError, RunError
-from ..export.artifact import Exported, Feed
+from ..export.artifact import Array, Exported, Feed
 from .device import Device
+from .open_session import OpenSession
 from .ov_core import compile_model, core, openvino
 from .ov_crash import plan_safely
 from .ov_traps import dft_traps, scan_traps
@@ -25,9 +25,6 @@ from .runtime import Capabilities, Executed, Runtime, Session
 from .sessions import (
     MOVED,
     OTHER,
-    check_feed,
-    closed,
-    not_run,
     reason,
     shares,
     specs_from_json,
@@ -126,7 +123,8 @@ class OvRuntime:
 
     def open(self, compiled: Path, device: Device) -> Session:
         """See ``Runtime.open``."""
-        return OvSession(compiled, device)
+        network = Network(compiled, device)
+        return OpenSession(network, network.inputs)
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class _Plan:
     """Output ports by name."""
 
 
-class OvSession:
+class Network:
     """One network in OpenVINO, with a plan of its own for each of the first few shapes it meets.
 
     Where the batch is free, OpenVINO settles shapes and memory in every inference anew, which can take as
@@ -151,7 +149,7 @@ class OvSession:
         self._device = device
         try:
             self._model: Any = core().read_model(compiled)
-            self._inputs = specs_from_json(self._model.get_rt_info(_INPUTS).value)
+            self.inputs = specs_from_json(self._model.get_rt_info(_INPUTS).value)
             self._outputs = specs_from_json(self._model.get_rt_info(_OUTPUTS).value)
         except Exception as error:
             message = f"expected OpenVINO to open {self._name}, got: {reason(error)}; compile it again"
@@ -160,23 +158,8 @@ class OvSession:
         self._plans: dict[_Shapes, _Plan] = {}
         self._last: _Plan | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._model = self._last = None
-        self._plans.clear()
-
-    def run(self, feed: Feed) -> Feed:
-        """See ``Session.run``; the first inference of a new shape takes longer."""
-        if self._model is None:
-            raise closed()
-        checked = check_feed(feed, self._inputs)
+    def run(self, checked: dict[str, Array]) -> Feed:
+        """Run one inference; the first one of a new shape takes longer."""
         used = {name: checked[name] for name in self._used}
         try:
             plan = self._plan(tuple(array.shape for array in used.values()))
@@ -188,11 +171,8 @@ class OvSession:
         return {name: np.asarray(answers[port]) for name, port in plan.ports.items()}
 
     def executed(self) -> tuple[Executed, ...]:
-        """See ``Session.executed``: reads the plan that was followed last; a loop counts as one node."""
-        if self._model is None:
-            raise closed()
-        if self._last is None:
-            raise not_run()
+        """Read the plan that was followed last; a loop counts as one node."""
+        assert self._last is not None, "a session asks after an inference"
         compiled = self._last.compiled
         provider = "+".join(compiled.get_property("EXECUTION_DEVICES"))
         return shares((provider, _precision(op)) for op in compiled.get_runtime_model().get_ops())

@@ -1,26 +1,17 @@
 """The committed pages about Core ML say what their committed JSON says."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+Benchmark = Callable[[str], ModuleType]
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 FLOORS_DB = {"fp32": 60.0, "fp16": 40.0}
-
-
-def load(name: str) -> ModuleType:
-    path = BENCHMARKS / f"{name}_page.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def read(name: str) -> dict[str, Any]:
@@ -28,12 +19,12 @@ def read(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["coreml_int8", "coreml_photos"])
-def test_page_follows_from_the_json(name: str) -> None:
-    assert (BENCHMARKS / f"{name}.md").read_text() == load(name).page(read(name))
+def test_page_follows_from_the_json(name: str, benchmark: Benchmark) -> None:
+    assert (BENCHMARKS / f"{name}.md").read_text() == benchmark(f"{name}_page").page(read(name))
 
 
-def test_networks_follow_from_the_json() -> None:
-    written = load("coreml_zoo").page(read("coreml_zoo"), FLOORS_DB)
+def test_networks_follow_from_the_json(benchmark: Benchmark) -> None:
+    written = benchmark("coreml_zoo_page").page(read("coreml_zoo"), FLOORS_DB)
     assert (ROOT / "docs" / "coreml.md").read_text() == written
 
 

@@ -1,21 +1,16 @@
 """The committed table of smaller weights says what its JSON says, and its gates say what they stand for."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-ROOT = Path(__file__).parents[1]
-TABLE = json.loads((ROOT / "benchmarks" / "coreml_weights.json").read_text())
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TABLE = json.loads((BENCHMARKS / "coreml_weights.json").read_text())
 
 
-def test_page_follows_from_the_json() -> None:
-    path = ROOT / "benchmarks" / "coreml_weights_page.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert path.with_name("coreml_weights.md").read_text() == module.page(TABLE)
+def test_page_follows_from_the_json(benchmark: Callable[[str], ModuleType]) -> None:
+    assert (BENCHMARKS / "coreml_weights.md").read_text() == benchmark("coreml_weights_page").page(TABLE)
 
 
 def test_a_failed_gate_is_a_significant_loss_and_the_other_way_round() -> None:

@@ -1,7 +1,7 @@
 """The committed page of the benchmark says what its committed JSON says."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -9,18 +9,9 @@ ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_page_follows_from_the_json() -> None:
+def test_page_follows_from_the_json(benchmark: Callable[[str], ModuleType]) -> None:
     results = json.loads((BENCHMARKS / "routes.json").read_text())
-    written = load(BENCHMARKS / "routes_page.py").page(results)
+    written = benchmark("routes_page").page(results)
     assert (BENCHMARKS / "routes.md").read_text() == written
 
 

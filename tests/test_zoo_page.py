@@ -1,6 +1,6 @@
 """docs/zoo.md says what the code and the records of the sweep say; run by ``make zoo-check``."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def zoo_page() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("zoo_page", ROOT / "benchmarks" / "zoo_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def zoo_page(benchmark: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark("zoo_page")
 
 
 @pytest.mark.zoo
