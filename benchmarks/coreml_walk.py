@@ -6,7 +6,7 @@ Axis letters: N images.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from fourfold.calibration.samples import Samples, open_samples
 from fourfold.calibration.scheme import QuantScheme
 from fourfold.export.artifact import Array, Exported, Precision, Run
 from fourfold.harness.console import Silent
+from fourfold.harness.examine import golden_samples
 from fourfold.harness.materials import Materials, gather
 from fourfold.harness.origin import Origin, declared_inputs, trace
 from fourfold.harness.stats import agreement, sqnr_db
@@ -38,10 +39,15 @@ class Walk:
     images: Samples
 
     def graph(self, device: str, precision: Precision) -> Exported:
-        """Write a precision as an engine wants it; calibration sees the same samples for every engine."""
+        """Write a precision as an engine wants it; calibration sees the same samples for every engine.
+
+        Golden are some of the samples that the network is asked about, as with ``--eval-data``.
+        """
         row = get_device(device)
         runtime, say = runtime_for(row), Silent()
         exported = rewritten(self.origin, runtime, self.materials, seed=0, narrator=say)
+        golden = golden_samples(exported, self.images, self.origin.reference)
+        exported = replace(exported, golden=golden)
         return in_precision(exported, precision, self.materials, runtime, row, narrator=say)
 
     def source(self) -> Array:

@@ -37,6 +37,8 @@ _FURTHER = (
     "  images, paired with float, and beside what ONNX Runtime makes of the same graph.",
     "* [Photographs](../benchmarks/coreml_photos.md): EfficientNet-Lite0 and a vision transformer, both",
     "  trained and packaged by others, from ONNX in float32, float16 and int8.",
+    "* [Text](../benchmarks/coreml_lines.md): the recogniser of PP-OCRv6, convolutions and attention,",
+    "  on lines of text over photographs.",
     "* [Front ends](../benchmarks/coreml_frontends.md): our lowering beside coremltools' own from torch.",
 )
 

@@ -18,7 +18,7 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((BENCHMARKS / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", ["coreml_int8", "coreml_photos"])
+@pytest.mark.parametrize("name", ["coreml_int8", "coreml_photos", "coreml_lines"])
 def test_page_follows_from_the_json(name: str, benchmark: Benchmark) -> None:
     assert (BENCHMARKS / f"{name}.md").read_text() == benchmark(f"{name}_page").page(read(name))
 
