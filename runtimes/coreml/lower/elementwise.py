@@ -83,8 +83,8 @@ def divide(c: Call) -> Held:
     x, y = operands(c)
     if is_float(x):
         return c.mb.real_div(x=x, y=y)
-    if x.sym_val is not None or y.sym_val is not None:
-        return c.mb.floor_div(x=x, y=y)  # sizes, which are never negative
+    if all(v.sym_val is not None for v in (x, y)) and any(v.val is None for v in (x, y)):
+        return c.mb.floor_div(x=x, y=y)  # free sizes, which are never negative
     quotient = c.mb.floor_div(x=c.mb.abs(x=x), y=c.mb.abs(x=y))
     return c.mb.mul(x=quotient, y=c.mb.mul(x=c.mb.sign(x=x), y=c.mb.sign(x=y)))
 

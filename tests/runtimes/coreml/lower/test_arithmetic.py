@@ -40,6 +40,14 @@ CASES: dict[str, tuple[str, dict[str, Array]]] = {
     "mul_two_ways": ("y = Mul(x, a)", {"x": normal(2, 1, 5), "a": normal(2, 4, 1, seed=1)}),
     "div": ("y = Div(x, a)", {"x": X, "a": positive(5)}),
     "div_whole": ("y = Div(x, a)", {"x": whole(2, 6, low=-9, high=9), "a": ints(-4, 3, 2, -1, 5, 7)}),
+    "div_whole_by_constant": (
+        "y = Div(x, A)",
+        {"x": whole(2, 6, low=-9, high=9), "A": ints(-4, 3, 2, -1, 5, 7)},
+    ),
+    "div_constant_by_whole": (
+        "y = Div(A, x)",
+        {"A": ints(-9, 8, -7, 6, 5, -4), "x": whole(2, 6, low=2, high=5)},
+    ),
     "mod": ("y = Mod(x, a)", {"x": whole(2, 4, low=-9, high=9), "a": ints(-4, 3, 2, 5)}),
     "fmod": ("y = Mod<fmod=1>(x, a)", {"x": X, "a": normal(5, seed=7)}),
     "pow_square": ("y = Pow(x, P)", {"x": X, "P": np.float32(2)}),
