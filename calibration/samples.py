@@ -7,14 +7,14 @@ that the report shows is over what was really decoded. Nothing decoded is kept.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UsageError
-from ..export.artifact import Array, Feed
+from ..export.artifact import Array, Batches, Feed
 from ..export.parity import draw_input
 from ..models.spec import Preprocess, TensorSpec
 from .arrays import open_arrays, shipped_arrays
@@ -28,8 +28,7 @@ class Samples:
     """Prepared samples with their identity; labels where the source has them."""
 
     source: DataSource
-    batches: Callable[[int], Iterator[Feed]]
-    """``batches(size)`` starts anew at the first sample; the last batch may be smaller."""
+    batches: Batches
     labels: Array | None
     """(count,) int64."""
     count: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,9 @@ Feed = Mapping[str, Array]
 
 Run = Callable[[Feed], Feed]
 """One inference: inputs by name in, outputs by name out."""
+
+Batches = Callable[[int], Iterator[Feed]]
+"""``batches(size)`` starts anew at the first sample; the last batch may be smaller."""
 
 Evaluator = Callable[[ir.Model], Run]
 """Makes a graph runnable. Handed in by the harness, since this room knows no engine."""
@@ -82,6 +85,8 @@ class Exported:
     card: Card = field(default_factory=Card)
     answer: str = ""
     """Name of the output that is scored and labelled; ``""`` means the first."""
+    seen: Batches | None = None
+    """Real inputs that an analog device is set up on; None where only the golden ones are known."""
 
     @property
     def kind(self) -> str:

@@ -49,7 +49,7 @@ def account(
         sizes={},
         history=exported.history,
         calibration=calibration.source if calibration else None,
-        observer=materials.scheme.observer if calibration else None,
+        observer=_observer(exported, materials) if calibration else None,
         parity=findings.parity,
         accuracy=findings.accuracy,
         accuracy_note=findings.accuracy_note,
@@ -61,3 +61,9 @@ def account(
         exhibits=exhibits,
         compression=exported.compression,
     )
+
+
+def _observer(exported: Exported, materials: Materials) -> str:
+    """Say how ranges were taken from the calibration samples."""
+    light = "largest inputs; exposures of the least error"
+    return light if exported.precision == "analog" else materials.scheme.observer

@@ -19,6 +19,14 @@ from ..export.artifact import Precision
 from ..models.sources import OnnxFile
 from ..models.spec import ModelSpec, TensorSpec
 
+SET_UP_SAMPLES = 64
+"""That the modulators and cameras of an analog device are set up on."""
+
+NOT_SET_UP = (
+    "No calibration samples: the analog device was set up on the few golden inputs of the bundle, so its "
+    "ranges are a guess; give --data."
+)
+
 
 @dataclass(frozen=True)
 class Materials:
@@ -26,7 +34,7 @@ class Materials:
 
     scheme: QuantScheme
     calibration: Samples | None
-    """None for a float bundle."""
+    """None for a float bundle, and for an analog device where there are none."""
     evaluation: Samples | None
     note: str
     """Why there is nothing to score on; empty when there is."""
@@ -50,11 +58,11 @@ def gather(
         UsageError: If int8 has nothing to calibrate on, a source is unreadable, or calibration samples
             are also evaluation samples.
     """
-    calibration = (
-        _calibration(source, inputs, data, synthetic=synthetic, limit=scheme.max_samples, seed=seed)
-        if precision == "int8"
-        else None
-    )
+    known = data is not None or synthetic or (isinstance(source, ModelSpec) and bool(source.dataset))
+    calibration = None
+    if precision == "int8" or (precision == "analog" and known):
+        limit = scheme.max_samples if precision == "int8" else SET_UP_SAMPLES
+        calibration = _calibration(source, inputs, data, synthetic=synthetic, limit=limit, seed=seed)
     evaluation = _evaluation(source, inputs, eval_data, seed=seed)
     if calibration and evaluation and (shared := overlap(calibration, evaluation)):
         raise UsageError(
@@ -62,7 +70,10 @@ def gather(
             "give --data and --eval-data different samples"
         )
     note = "" if evaluation else "no labelled samples: give some with --eval-data"
-    return Materials(scheme, calibration, evaluation, note, _warnings(calibration, evaluation))
+    warnings = _warnings(calibration, evaluation)
+    if precision == "analog" and calibration is None:
+        warnings = (NOT_SET_UP, *warnings)
+    return Materials(scheme, calibration, evaluation, note, warnings)
 
 
 def _calibration(
@@ -115,7 +126,7 @@ def _warnings(calibration: Samples | None, evaluation: Samples | None) -> tuple[
     )
     if calibration is not None and calibration.source.kind == "synthetic":
         return (
-            "Synthetic calibration: the ranges come from noise, so int8 accuracy means nothing.",
+            "Synthetic calibration: the ranges come from noise, so accuracy means nothing.",
             *assumed,
         )
     return tuple(assumed)

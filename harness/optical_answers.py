@@ -33,9 +33,9 @@ def check_free(out: Path | None, *, overwrite: bool) -> None:
 
 def sweep(found: Sweep, out: Path | None) -> Answer:
     """Answer with a row for each point, the error budget, and the picture where one was asked for."""
-    head = f"{found.model} on {found.device}, {found.samples}. {SIMULATED}"
+    head = f"{found.model} on {found.device}, {found.samples}, set up on {found.set_up_on}. {SIMULATED}"
     level = f"float: {percent(found.float_share.value)}"
-    parts = [head, level, columns([_row(point) for point in found.points])]
+    parts = [head, *found.warnings, level, columns([_row(point) for point in found.points])]
     if found.budget:
         parts += ["Error budget of the device as it is, relative error of each layer:", _budget(found.budget)]
     if out is not None:

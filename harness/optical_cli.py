@@ -21,6 +21,7 @@ def optical() -> None:
 
 _DEVICE = click.option("--device", default="optical-4f", show_default=True, help="An optical device.")
 _WEIGHTS = click.option("--weights", type=PATH, help="Trained weights in place of the shipped ones.")
+_DATA = click.option("--data", type=PATH, help="Samples to set the device up on; labels are not needed.")
 _SCHEME = click.option("--scheme", help="Detection schemes, with commas between.")
 _BITS = click.option("--bits", help="Of the camera's converter: 8, 4,6,8 or 2..12.")
 _PHOTONS = click.option("--photons", help="Electrons at the brightest pixel: 1000 or 1e3,1e4.")
@@ -37,6 +38,7 @@ _SHIFT = click.option("--shift", help="Of the mask in its pixels: 0.5 or 0,0.5,1
     _SHIFT,
     click.option("--seeds", default=3, show_default=True, help="Draws of the noise for each point."),
     click.option("--images", default=500, show_default=True, help="Most samples to score on."),
+    _DATA,
     click.option("--eval-data", type=PATH, help="Labelled samples: folder, zip or npz."),
     _WEIGHTS,
     click.option("--input-shape", help="C,H,W where the model does not declare it."),
@@ -120,6 +122,7 @@ def claim(console: Console, *, pixels: str, **inputs: Any) -> Answer:
     _DEVICE,
     click.option("--layer", help="Name of an optical layer; default: the first."),
     click.option("--pass", "number", default=0, show_default=True, help="Which pass of the layer."),
+    _DATA,
     _WEIGHTS,
     click.option("--input-shape", help="C,H,W where the model does not declare it."),
     click.option("-o", "--out", type=PATH, required=True, help="The folder to make."),
@@ -149,7 +152,7 @@ def frames(console: Console, *, model: str, device: str, input_shape: str | None
     click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True),
     click.option("--learning-rate", type=click.FloatRange(min=0), default=3e-4, show_default=True),
     click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True),
-    click.option("--data", type=PATH, help="Samples to tune on; labels are not needed."),
+    click.option("--data", type=PATH, help="Samples to tune on, and to set up on; no labels needed."),
     _WEIGHTS,
     click.option("--input-shape", help="C,H,W where the model does not declare it."),
     click.option("-o", "--out", type=PATH, required=True, help="The safetensors file to write."),

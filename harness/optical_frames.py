@@ -39,6 +39,7 @@ def frames(
     *,
     layer: str | None = None,
     number: int = 0,
+    data: Path | None = None,
     weights: Path | None = None,
     input_shape: tuple[int, ...] | None = None,
     devices: Path | None = None,
@@ -54,6 +55,7 @@ def frames(
         out: The folder to make.
         layer: Name of an optical node; default: the first one.
         number: Which pass, from 0.
+        data: Samples that the device is set up on; default: the model's shipped training samples.
         weights: Trained weights in place of the shipped ones.
         input_shape: Shape of the input without the batch, where it is not declared.
         devices: A YAML file of rows laid over the shipped ones.
@@ -73,7 +75,9 @@ def frames(
     if out.exists() and not overwrite:
         raise UsageError(f"expected no folder at {out}, got one; use --overwrite, or another -o")
     target = optical_device(device, devices)
-    made = prepare(model, target, weights=weights, input_shape=input_shape, seed=seed, narrator=say)
+    made = prepare(
+        model, target, data=data, weights=weights, input_shape=input_shape, seed=seed, narrator=say
+    )
     with tempfile.TemporaryDirectory(prefix="fourfold-") as folder, say.stage("compiling"):
         values, program = _compiled(made.exported, target, Path(folder))
         loaded = load(program)

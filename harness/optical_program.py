@@ -47,6 +47,7 @@ def prepare(
     model: str,
     device: Device,
     *,
+    data: Path | None = None,
     eval_data: Path | None = None,
     weights: Path | None = None,
     input_shape: tuple[int, ...] | None = None,
@@ -58,6 +59,7 @@ def prepare(
     Args:
         model: As for an export.
         device: The processor.
+        data: Samples that the device is set up on; default: the model's shipped training samples.
         eval_data: Labelled samples; default: the model's shipped ones.
         weights: Trained weights in place of the shipped ones.
         input_shape: Shape of the input without the batch, where it is not declared.
@@ -75,7 +77,7 @@ def prepare(
         source,
         declared_inputs(source),
         precision,
-        data=None,
+        data=data,
         eval_data=eval_data,
         synthetic=False,
         scheme=QuantScheme(),

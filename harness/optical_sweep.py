@@ -59,6 +59,9 @@ class Sweep:
     points: tuple[Swept, ...]
     budget: tuple[LayerBudget, ...]
     """Of the device as it is."""
+    set_up_on: str = ""
+    """The samples that every point was set up on."""
+    warnings: tuple[str, ...] = ()
     simulated: bool = True
 
 
@@ -81,6 +84,7 @@ def sweep(
     *,
     seeds: int = 3,
     images: int = 500,
+    data: Path | None = None,
     eval_data: Path | None = None,
     weights: Path | None = None,
     input_shape: tuple[int, ...] | None = None,
@@ -96,6 +100,7 @@ def sweep(
         points: What differs from the device, one point after the other.
         seeds: How often the noise is drawn anew for each point; 1 or more.
         images: Most samples that are scored, the first ones.
+        data: Samples that every point is set up on; default: the model's shipped training samples.
         eval_data: Labelled samples; default: the model's shipped ones.
         weights: Trained weights in place of the shipped ones.
         input_shape: Shape of the input without the batch, where it is not declared.
@@ -116,6 +121,7 @@ def sweep(
     made = prepare(
         model,
         optical_device(device, devices),
+        data=data,
         eval_data=eval_data,
         weights=weights,
         input_shape=input_shape,
@@ -127,16 +133,23 @@ def sweep(
     samples = first(made.materials.evaluation, images)
     bench = _Bench(made, samples, range(seed, seed + seeds))
     with tempfile.TemporaryDirectory(prefix="fourfold-") as folder:
-        programs = _programs(made, points, Path(folder), say)
         swept: list[Swept] = []
         for number, point in enumerate(points, start=1):
             with say.stage(f"simulating {number} of {len(points)}: {point.title}"):
-                swept.append(bench.point(programs[point.scheme], point))
+                swept.append(bench.point(_program(made, point, Path(folder) / str(number)), point))
         with say.stage("taking the error budget"):
             feed = next(iter(samples.batches(BUDGET_SAMPLES)))
-            budget = error_budget(programs[None], feed, seed=seed)
+            budget = error_budget(_program(made, Variation(), Path(folder) / "device"), feed, seed=seed)
+    setting = made.materials.calibration
     return Sweep(
-        made.exported.name, device, samples.source.description, bench.float_share, tuple(swept), budget
+        made.exported.name,
+        device,
+        samples.source.description,
+        bench.float_share,
+        tuple(swept),
+        budget,
+        setting.source.description if setting else "the golden inputs",
+        made.materials.warnings,
     )
 
 
@@ -165,22 +178,11 @@ class _Bench:
         return logits_of(run, self.samples, output=self.output, batch=SCORING_BATCH)
 
 
-def _programs(
-    made: Prepared, points: Sequence[Variation], folder: Path, narrator: Narrator
-) -> dict[str | None, Path]:
-    """Compile for the device, and once more for every other scheme: exposures depend on it."""
-    device = system_of(made.device)
-    programs: dict[str | None, Path] = {}
-    for number, point in enumerate((Variation(), *points)):
-        if point.scheme in programs:
-            continue
-        system = point.system(device)
-        with narrator.stage(f"compiling for {system.scheme}"):
-            place = folder / str(number)
-            place.mkdir()
-            program, arrays, rest = build(made.exported, system, batch_of(made.device))
-            programs[point.scheme] = save(place, program, arrays, rest)
-    return programs
+def _program(made: Prepared, point: Variation, folder: Path) -> Path:
+    """Compile for a device with one thing different: scheme, bits and light decide how it is set up."""
+    folder.mkdir()
+    system = point.system(system_of(made.device))
+    return save(folder, *build(made.exported, system, batch_of(made.device), point.adjust))
 
 
 def first(samples: Samples, most: int) -> Samples:

@@ -16,6 +16,7 @@ from ..runtimes.optical4f.device_conditions import conditions_of
 from ..runtimes.optical4f.runtime import batch_of, system_of
 from ..runtimes.optical4f.vary import Variation
 from .console import Narrator, Silent
+from .materials import SET_UP_SAMPLES
 from .optical_program import optical_device
 
 if TYPE_CHECKING:
@@ -84,17 +85,19 @@ def tune(
     spec = resolve(model, input_shape=input_shape, preprocess=None)
     if not isinstance(spec, ModelSpec):
         raise UsageError(f"expected a network with weights to train, got the ONNX file {model}")
-    samples = _samples(spec, data, how.seed)
+    samples, setting = (_samples(spec, data, limit, how.seed) for limit in (None, SET_UP_SAMPLES))
     differs.adjust(conditions_of(system))  # what makes no sense ends here
     light = Light(system, differs.adjust, batch_of(target))
     module = build_model(spec, weights=weights, seed=how.seed)
     losses: list[float] = []
+    name = spec.inputs[0].name
     with say.stage(f"tuning {spec.name} for {system.name}, {how.steps} steps"):
         tuned = fine_tune(
             module,
-            _batches(samples, spec.inputs[0].name, batch, how.seed),
+            _batches(samples, name, batch, how.seed),
             light,
             how,
+            samples=_whole(setting, name),
             tell=lambda step, loss: losses.append(loss),
         )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -106,19 +109,26 @@ def tune(
     return Tuned(out, tuple(losses), samples.source.description)
 
 
-def _samples(spec: ModelSpec, data: Path | None, seed: int) -> Samples:
+def _samples(spec: ModelSpec, data: Path | None, limit: int | None, seed: int) -> Samples:
     if data is not None:
-        return open_samples(data, spec.inputs, spec.preprocess, limit=None, seed=seed)
+        return open_samples(data, spec.inputs, spec.preprocess, limit=limit, seed=seed)
     if spec.dataset:
-        return shipped_samples(spec.dataset, "train", spec.inputs, spec.preprocess, limit=None, seed=seed)
+        return shipped_samples(spec.dataset, "train", spec.inputs, spec.preprocess, limit=limit, seed=seed)
     raise UsageError(f"expected samples to tune {spec.name} on, got none; give --data with a folder or zip")
+
+
+def _whole(samples: Samples, name: str) -> Tensor:
+    """Give all samples at once."""
+    import torch
+
+    return torch.from_numpy(next(iter(samples.batches(samples.count)))[name])
 
 
 def _batches(samples: Samples, name: str, batch: int, seed: int) -> Iterator[Tensor]:
     """Give batches of shuffled samples without end."""
     import torch
 
-    whole = torch.from_numpy(next(iter(samples.batches(samples.count)))[name])
+    whole = _whole(samples, name)
     generator = torch.Generator().manual_seed(seed)
     size = min(batch, samples.count)
     while True:

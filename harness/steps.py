@@ -41,7 +41,7 @@ def in_precision(
     *,
     narrator: Narrator,
 ) -> Exported:
-    """Write a precision into a float32 graph; light has no form in a graph, only on the device.
+    """Write a precision into a float32 graph; light has no form in a graph, only samples to set it up on.
 
     Raises:
         UsageError: If the calibration samples do not fit the network.
@@ -52,7 +52,8 @@ def in_precision(
     if precision == "fp16":
         with narrator.stage("writing float16 into the graph"):
             return to_fp16(exported, evaluate=evaluate)
-    return replace(exported, precision=precision)
+    samples = materials.calibration if precision == "analog" else None
+    return replace(exported, precision=precision, seen=samples.batches if samples else None)
 
 
 def _quantized(

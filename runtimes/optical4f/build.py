@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 import torch
 
-from ...export.artifact import Array, Exported, Feed
+from ...export.artifact import Array, Exported, Feed, Run
 from ...export.parity import Parity, parity, require
 from ...export.rules.shapes import infer_shapes
 from ..reference import evaluate
@@ -21,10 +21,12 @@ from .presets import System
 from .program import VERSION, Loaded, Measured, Program, Step
 from .segments import cut, segments
 from .session import execute, with_bias
+from .set_up import BATCH, set_up
 from .settle import fits, scheduled, setting_of
+from .vary import Adjust, as_it_is
 
 Observed = Mapping[str, Array]
-"""Arrays of the graph on the golden inputs, by name."""
+"""Arrays of the graph on some inputs, by name."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,14 @@ class _Site:
     size: tuple[int, int]
 
 
-def build(exported: Exported, system: System, batch: int) -> Loaded:
+def build(exported: Exported, system: System, batch: int, adjust: Adjust = as_it_is) -> Loaded:
     """Compile a graph.
 
     Args:
-        exported: The graph; its golden inputs set up modulator and camera.
+        exported: The graph; its samples, or its golden inputs, set up modulator and camera.
         system: The hardware.
         batch: Samples that the schedule is made for.
+        adjust: What differs from the hardware while it is set up.
 
     Returns:
         The program with its arrays and its electronic graph.
@@ -64,7 +67,8 @@ def build(exported: Exported, system: System, batch: int) -> Loaded:
     sites, placements = _fitting(parts, seen, samples, system)
     ends = [(site.lowered.source, site.lowered.target) for site in sites]
     rest = cut(model, ends)
-    settled = [_step(site, system, batch) for site in sites]
+    steps = [_step(site, system, batch) for site in sites]
+    settled = _set_up(sites, steps, exported, model, system, adjust)
     arrays: dict[str, Array] = {}
     for number, (site, (_, levels)) in enumerate(zip(sites, settled, strict=True)):
         arrays[f"{number}.kernels"] = site.lowered.kernels
@@ -89,8 +93,13 @@ def build(exported: Exported, system: System, batch: int) -> Loaded:
     return loaded._replace(program=replace(program, proof=whole, measured=_measure(loaded, model, exported)))
 
 
-def observe(model: ir.Model, golden: Feed) -> Observed:
+def observe(model: ir.Model, feed: Feed) -> Observed:
     """Run the graph once and keep every value of a known type."""
+    return {**feed, **_watched(model)(feed)}
+
+
+def _watched(model: ir.Model) -> Run:
+    """Make a graph runnable with every value of a known type among its outputs."""
     shown = model.clone()
     graph = shown.graph
     kept = {value.name for value in graph.outputs}
@@ -98,7 +107,7 @@ def observe(model: ir.Model, golden: Feed) -> Observed:
         for value in node.outputs:
             if value.name and value.name not in kept and value.type is not None:
                 graph.outputs.append(value)
-    return {**golden, **evaluate(shown)(golden)}
+    return evaluate(shown)
 
 
 def _fitting(
@@ -126,18 +135,59 @@ def _fitting(
     return sites, placements
 
 
-def _step(site: _Site, system: System, batch: int) -> tuple[Step, Array]:
-    """Schedule one layer, set it up on the golden inputs, and prove it."""
+def _step(site: _Site, system: System, batch: int) -> Step:
+    """Schedule one layer and prove it."""
     layer = site.lowered.layer
     single, chosen = (scheduled(layer, site.pictures * n, site.size, system) for n in (1, batch))
     setting = setting_of(layer, chosen, system)
-    x, kernels = torch.from_numpy(site.x), torch.from_numpy(site.lowered.kernels)
-    with torch.no_grad():
-        peak, levels = Optics(layer, kernels, setting, system).measure(x)
-    setting = replace(setting, peak=peak)
     proof = _prove(site, setting, system)
-    step = Step(layer, site.lowered.source, site.lowered.target, setting, single, chosen, proof.relative)
-    return step, levels.float().numpy()
+    return Step(layer, site.lowered.source, site.lowered.target, setting, single, chosen, proof.relative)
+
+
+def _set_up(
+    sites: Sequence[_Site],
+    steps: Sequence[Step],
+    exported: Exported,
+    model: ir.Model,
+    system: System,
+    adjust: Adjust,
+) -> list[tuple[Step, Array]]:
+    """Set all layers up on real samples, and give them with their levels."""
+    layers = [
+        Optics(step.layer, torch.from_numpy(site.lowered.kernels), step.setting, system, adjust)
+        for step, site in zip(steps, sites, strict=True)
+    ]
+    run = _watched(model)
+
+    def seen() -> Iterable[list[torch.Tensor]]:
+        for feed in _feeds(exported):
+            values = {**feed, **run(feed)}
+            yield [torch.from_numpy(np.ascontiguousarray(values[step.source])) for step in steps]
+
+    return [
+        (
+            replace(
+                step,
+                setting=ready.setting,
+                single=replace(step.single, exposure=ready.exposure),
+                plan=replace(step.plan, exposure=ready.exposure),
+            ),
+            ready.levels.float().numpy(),
+        )
+        for step, ready in zip(steps, set_up(layers, seen) if layers else (), strict=True)
+    ]
+
+
+def _feeds(exported: Exported) -> Iterable[Feed]:
+    """Give what a device is set up on; samples repeat where they do not fill a batch of fixed size."""
+    if exported.seen is None:
+        return [exported.golden.inputs]
+    fixed = exported.inputs[0].shape[0]
+    if not isinstance(fixed, int):
+        return exported.seen(BATCH)
+    return (
+        {name: np.resize(a, (fixed, *a.shape[1:])) for name, a in f.items()} for f in exported.seen(fixed)
+    )
 
 
 def _prove(site: _Site, setting: Setting, system: System) -> Parity:

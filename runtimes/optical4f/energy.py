@@ -3,7 +3,8 @@
     t_frame  = max(input + settling, camera), and the mask's time too in a frame that loads a new mask
     t_net    = sum over layers of frames t_frame + mask loads, + link + electronics      (all after all)
     rate     = batch / max(optics, link, electronics)                                    (pipelined)
-    E_laser  = N_px n h nu / (QE eta light wall-plug)    light: share that reaches the answers (``light``)
+    E_laser  = N_px n e h nu / (QE eta light wall-plug)  light: share that reaches the answers (``light``)
+                                                         e: exposure beyond the full range (``set_up``)
     E        = (P_input + P_mask + P_camera) t_optics + E_laser
              + N_px (E_DAC + E_ADC + bytes E_memory) + MAC E_MAC
 
@@ -112,7 +113,7 @@ def laser_joules(plan: Plan, system: System) -> float:
     layout = plan.layout
     light = light_per_kernel(layout.on_mask) * min(layout.channels, layout.on_mask)
     eta = system.optics_efficiency * system.input.efficiency * system.mask.efficiency
-    wanted = min(system.wanted_electrons, system.camera.full_well_e)
+    wanted = min(system.wanted_electrons, system.camera.full_well_e) * plan.exposure
     photons = system.width * system.height * wanted / (system.camera.quantum_efficiency * eta * light)
     return min(plan.frames * photons * system.laser.photon_j, most) / system.laser.wall_plug
 

@@ -7,7 +7,8 @@ and scheme. Gradients pass it as if light had computed the layer exactly (straig
 
     forwards   y = what light gives        backwards   dy = d(layer)
 
-Layers are set up on the first samples of every batch, as a device is on real samples.
+Layers are set up on samples (``set_up``) as a device is, and stay so until whoever changes their kernels has
+them set up anew.
 
 Axes: B batch, G groups, C channels and M kernels of a group, H W picture, k l kernel, d features, m outputs.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -30,11 +31,9 @@ from .lower import Layer, lower_conv, lower_linear, picture_size
 from .passes import Optics, Setting
 from .presets import System
 from .rounding import through
+from .set_up import BATCH, set_up
 from .settle import fits, scheduled, setting_of
 from .vary import Adjust, as_it_is
-
-SET_UP_ON = 4
-"""Samples that a layer is set up on."""
 
 _CALLS: dict[Callable[..., Any], tuple[str, ...]] = {
     functional.conv2d: ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
@@ -65,29 +64,33 @@ def optical_layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
 
 
 @contextmanager
-def in_light(module: nn.Module, light: Light, generator: torch.Generator) -> Generator[tuple[str, ...]]:
+def in_light(
+    module: nn.Module, light: Light, samples: Tensor, generator: torch.Generator
+) -> Generator[InLight]:
     """Let light compute the layers of a network inside the block.
 
     Args:
-        module: Any network whose first input begins with the batch; its parameters stay where they are.
+        module: Any network of one input that begins with the batch; its parameters stay where they are.
         light: The device.
+        samples: Real inputs to set it up on. Shape (B, ...).
         generator: Of all noise.
 
     Yields:
-        Names of the layers that light computes.
+        The device, which can be set up anew.
 
     Raises:
-        UsageError: If there is none.
+        UsageError: If there is no layer that light computes.
     """
     layers = optical_layers(module)
     if not layers:
         message = "expected a network with convolutions or linear layers, got none; light has nothing to do"
         raise UsageError(message)
-    mode = _InLight({id(layer.weight): name for name, layer in layers.items()}, light, generator)
+    mode = InLight(module, {id(layer.weight): name for name, layer in layers.items()}, light, generator)
     hook = module.register_forward_pre_hook(mode.begin)
     try:
         with mode:
-            yield tuple(layers)
+            mode.set_up(samples)
+            yield mode
     finally:
         hook.remove()
 
@@ -97,33 +100,57 @@ class _Place:
     """One call in its place on the device."""
 
     layer: Layer
-    kernels: Tensor
     setting: Setting
     levels: Tensor
 
 
-class _InLight(TorchFunctionMode):
+class InLight(TorchFunctionMode):
     """Answers calls of convolutions and linear layers whose weights it knows."""
 
-    def __init__(self, names: Mapping[int, str], light: Light, generator: torch.Generator) -> None:
+    def __init__(
+        self, module: nn.Module, names: Mapping[int, str], light: Light, generator: torch.Generator
+    ) -> None:
         super().__init__()
-        self._names, self._light, self._generator = names, light, generator
+        self._module, self._names, self._light, self._generator = module, names, light, generator
         self._schedules: dict[int, Setting] = {}
         self._places: list[_Place | None] = []
-        self._call, self._samples = 0, 0
-        """Calls of this pass so far, and samples while layers are set up, else 0."""
+        self._call = 0
+        """Calls of this pass so far."""
+        self._shown: list[tuple[str, dict[str, Any]]] | None = None
+        """Calls of a pass that sets layers up; None while light computes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Layers that light computes."""
+        return tuple(self._names.values())
+
+    @torch.no_grad()
+    def set_up(self, samples: Tensor) -> None:
+        """Set every layer up on what the network without light makes of samples.
+
+        Args:
+            samples: Its inputs. Shape (B, ...).
+        """
+        starts = range(0, samples.shape[0], BATCH)
+        passes = [self._watch(samples[start : start + BATCH]) for start in starts]
+        placed = [
+            self._placed(number, [one[number] for one in passes], samples.shape[0])
+            for number in range(len(passes[0]))
+        ]
+        optics = [one for one in placed if one is not None]
+        inputs = [
+            [calls[number][1]["input"] for number, one in enumerate(placed) if one is not None]
+            for calls in passes
+        ]
+        ready = iter(set_up(optics, lambda: inputs) if optics else ())
+        self._places = []
+        for one in placed:
+            found = None if one is None else next(ready)
+            self._places.append(found and one and _Place(one.layer, found.setting, found.levels))
 
     def begin(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """Set every layer up on what the network without light makes of the first samples."""
-        if self._samples:
-            return
-        few = tuple(x[:SET_UP_ON] if isinstance(x, Tensor) else x for x in inputs)
-        self._places, self._samples = [], few[0].shape[0]
-        try:
-            with torch.no_grad():
-                module(*few)
-        finally:
-            self._call, self._samples = 0, 0
+        """Begin a pass."""
+        self._call = 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -135,34 +162,48 @@ class _InLight(TorchFunctionMode):
         name = self._names.get(id(given.get("weight")))
         if known is None or name is None:
             return exact
-        if self._samples:
-            self._places.append(self._set_up(len(self._places), name, given))
+        if self._shown is not None:
+            self._shown.append((name, given))
             return exact
         number, self._call = self._call, self._call + 1
         place = self._places[number] if number < len(self._places) else None
-        return exact if place is None else through(self._computed(place, given), exact)
+        return exact if place is None else through(self._computed(name, place, given), exact)
 
-    def _set_up(self, number: int, name: str, given: Mapping[str, Any]) -> _Place | None:
+    def _watch(self, part: Tensor) -> list[tuple[str, dict[str, Any]]]:
+        """Run without light and give the calls that it could answer."""
+        self._shown = []
+        try:
+            self._module(part)
+            return self._shown
+        finally:
+            self._shown = None
+
+    def _placed(self, number: int, calls: list[tuple[str, dict[str, Any]]], samples: int) -> Optics | None:
         """Put a layer in its place, None where its pictures are larger than the plane."""
-        x, system = cast("Tensor", given["input"]), self._light.system
+        name, given = calls[0]
+        system = self._light.system
         # The graph of a network does not know that its input has no negative pixel.
-        layer, kernels = _lowered(name, given, signed=number == 0 or bool((x < 0).any()))
-        count, height, width = picture_size(layer, tuple(x.shape))
-        if not fits(layer, (height, width), system):
+        signed = number == 0 or any(bool((one["input"] < 0).any()) for _, one in calls)
+        layer, kernels = _lowered(name, given, signed=signed)
+        counts = [picture_size(layer, tuple(one["input"].shape)) for _, one in calls]
+        size = counts[0][1:]
+        if not fits(layer, size, system):
             return None
         if number not in self._schedules:
-            pictures = -(-layer.pictures(count) // self._samples) * self._light.batch
-            chosen = scheduled(layer, pictures, (height, width), system)
+            pictures = -(-layer.pictures(sum(count for count, *_ in counts)) // samples) * self._light.batch
+            chosen = scheduled(layer, pictures, size, system)
             self._schedules[number] = setting_of(layer, chosen, system)
-        setting, shown = self._schedules[number], torch.from_numpy(kernels)
-        peak, levels = Optics(layer, shown, setting, system).measure(x)
-        return _Place(layer, shown, replace(setting, peak=peak), levels)
+        setting = self._schedules[number]
+        return Optics(layer, torch.from_numpy(kernels), setting, system, self._light.adjust)
 
     @torch.no_grad()
-    def _computed(self, place: _Place, given: Mapping[str, Any]) -> Tensor:
+    def _computed(self, name: str, place: _Place, given: Mapping[str, Any]) -> Tensor:
         x = cast("Tensor", given["input"])
-        layer = replace(place.layer, signed_input=place.layer.signed_input or bool((x < 0).any()))
-        optics = Optics(layer, place.kernels, place.setting, self._light.system, self._light.adjust)
+        signed = place.layer.signed_input or bool((x < 0).any())
+        layer, kernels = _lowered(name, given, signed=signed)
+        optics = Optics(
+            layer, torch.from_numpy(kernels), place.setting, self._light.system, self._light.adjust
+        )
         answer, bias = optics.run(x, place.levels, self._generator), given.get("bias")
         if bias is None:
             return answer

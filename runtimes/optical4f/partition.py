@@ -19,7 +19,7 @@ from ...export.artifact import Array
 from ...export.rules.graph import input_of, integer, integers, is_op
 from .constants import constant_of, never_negative
 from .lower import Layer, lower_conv, lower_linear
-from .reasons import TWO_TENSORS, why_electronic
+from .reasons import SUMS, TWO_TENSORS, why_electronic
 
 _NUMBERS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -155,7 +155,16 @@ def _why_no_linear(weights: Array) -> str:
         return f"its weights have {weights.ndim} dimensions: no one matrix for every token"
     if weights.shape[0] == 1:
         return "a token of one number needs no lens"
+    if _averages(weights):
+        return f"means of its inputs, a pooling written as a product: {SUMS}"
     return ""
+
+
+def _averages(weights: Array) -> bool:
+    """Say whether every answer is a mean of some inputs, as adaptive poolings are exported."""
+    some = weights != 0
+    means = some / np.maximum(some.sum(0), 1)
+    return bool(some.any(0).all()) and bool(np.allclose(weights, means, rtol=1e-6, atol=0))
 
 
 def _pads(

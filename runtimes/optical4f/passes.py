@@ -1,9 +1,9 @@
 """Carrying out one layer: pictures in, masks from a cache, answers out.
 
-A layer is set up once, on real samples: the largest input that the modulator is set to, and the largest
-answer of each kernel, which sets reference and exposure. Kernels that share a frame share one mask and one
-exposure, so each is shown at the strength at which its largest answer is as bright as the others', as far as
-its mask alone lets light pass, and electronics undo it::
+A layer is set up once, on real samples (``set_up``): the largest input that the modulator is set to, and the
+largest answer of each kernel, which sets reference and exposure. Kernels that share a frame share one mask
+and one exposure, so each is shown at the strength at which its largest answer is as bright as the others', as
+far as its mask alone lets light pass, and electronics undo it::
 
     s_m = min(1 / max |H_m|, s / L_m)     L_m the largest answer of kernel m, s such that half are limited
 
@@ -33,12 +33,6 @@ from .plane import Window
 from .presets import System
 from .vary import Adjust, as_it_is
 
-HEADROOM = 1.25
-"""How much brighter than the samples it was set up on an input or a field may be before it saturates."""
-
-EXPECTED = 1e5
-"""Answers among which no more than about one should saturate, if they were normal numbers."""
-
 _LARGEST_KEPT = 2**27
 """Bytes of masks that are kept from call to call; larger ones are computed anew."""
 
@@ -52,7 +46,9 @@ class Setting:
     together: bool
     """Whether kernels share a mask and an exposure."""
     electrons: float
-    """At the brightest pixel that is read."""
+    """Of a pixel at full scale."""
+    available: float = math.inf
+    """Electrons that the laser gives for the largest expected answer, the full well not considered."""
     peak: float = 0.0
     """Largest input that the modulator is set to; 0 before anything was seen."""
 
@@ -100,20 +96,34 @@ class Optics:
         answers = [answer for answer, _ in self._chunks(x, levels, generator)]
         return from_answers(self.layer, sum(answers[1:], answers[0]), tuple(x.shape))
 
-    def measure(self, x: Tensor) -> tuple[float, Tensor]:
-        """Find the largest input, with room to spare, and the largest answer of each mask to an input of 1.
+    def having(self, setting: Setting, *, ideal: bool = False) -> Optics:
+        """Give the layer set up in another way, or as mathematics has it."""
+        system = replace(self._system, ideal=self._system.ideal or ideal)
+        return Optics(self.layer, self._kernels, setting, system, self._adjust)
+
+    def largest(self, x: Tensor) -> tuple[Tensor, int]:
+        """Find the largest answer of each mask to an input of 1, without what a layer is not set up for.
 
         Args:
             x: Input of the node on samples.
 
         Returns:
-            The input, and answers of shape (chunks, G, M, F).
+            Answers of shape (chunks, G, M, F), and how many of each kernel there were.
         """
-        quiet = Optics(self.layer, self._kernels, self.setting, self._system, _quiet)
+        quiet = Optics(self.layer, self._kernels, self.setting, self._system, self._quiet)
         chunks = quiet._chunks(x, None, None)
         seen = chunks[0][0]
-        levels = spread(torch.stack([level for _, level in chunks]), seen.numel() // seen.shape[1])
-        return self._peak(x) * HEADROOM, levels.contiguous()
+        return torch.stack([level for _, level in chunks]), seen.numel() // seen.shape[1]
+
+    @property
+    def full_well(self) -> float | None:
+        """Electrons at which a pixel saturates; None where the layer is mathematics."""
+        return self.conditions().full_well
+
+    @property
+    def coherent(self) -> bool:
+        """Whether fields add, and not intensities."""
+        return get_scheme(self._system.scheme).coherent
 
     def _peak(self, x: Tensor) -> float:
         # Mathematics has no modulator that saturates.
@@ -189,32 +199,9 @@ class Optics:
         known = conditions_of(self._system)
         return known if known == IDEAL else self._adjust(replace(known, electrons=self.setting.electrons))
 
-
-def _quiet(known: Conditions) -> Conditions:
-    """Switch off what a layer is not set up for: the camera's noise and the rounding of the mask."""
-    return replace(known, mask_bits=None, **CAMERA_OFF)
-
-
-def spread(largest: Tensor, answers: int) -> Tensor:
-    """Leave room for answers beyond the largest that were seen.
-
-    The largest of n normal numbers grows as sqrt(2 ln n) (Cramer, 1946) [K], so what n answers showed times
-    sqrt(ln N / ln n) is about the largest of N. All kernels together showed more than each alone: none gets
-    more room than that.
-
-    Args:
-        largest: Of each mask, (chunks, G, M, F).
-        answers: How many of each kernel were seen.
-
-    Returns:
-        Of the same shape.
-    """
-    own, all_of_them = (largest * _room(n) for n in (answers, answers * largest[0, ..., 0].numel()))
-    return torch.minimum(own, all_of_them.amax().clamp(min=0))
-
-
-def _room(answers: int) -> float:
-    return max(1.0, math.sqrt(math.log(EXPECTED) / math.log(max(answers, 2))))
+    def _quiet(self, known: Conditions) -> Conditions:
+        """Switch off the camera's noise and the rounding of the mask."""
+        return replace(self._adjust(known), mask_bits=None, **CAMERA_OFF)
 
 
 def _strengths(largest: Tensor, scheme: Scheme) -> Tensor:

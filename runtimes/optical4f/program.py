@@ -28,7 +28,7 @@ from .passes import Setting
 from .presets import System
 from .schedule import Plan
 
-VERSION = 2
+VERSION = 3
 NAME = "program.json"
 
 

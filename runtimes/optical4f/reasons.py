@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 TWO_TENSORS = "a product of two tensors that depend on the data: a mask cannot be rewritten for every sample"
+SUMS = "sums of few numbers: cheaper where the camera is read than in one more frame"
 
 _OPERATORS: dict[str, tuple[str, ...]] = {
     "moves data and computes nothing": (
@@ -61,7 +62,7 @@ _OPERATORS: dict[str, tuple[str, ...]] = {
     "one operation a pixel: cheaper where the camera is read than in one more frame": (
         *("Add", "Sub", "Mul", "Div", "Neg", "Sum", "BatchNormalization"),
     ),
-    "sums of few numbers: cheaper where the camera is read than in one more frame": (
+    SUMS: (
         *("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "ReduceSumSquare", "Mean", "CumSum"),
     ),
     "control flow runs electronically, with everything in its body": ("If", "Loop", "Scan"),

@@ -68,6 +68,8 @@ class Plan:
     """At the brightest pixel, the full well not considered."""
     bright: bool
     """Whether that is what the system wants; else it is as bright as one kernel per mask allows."""
+    exposure: float = 1.0
+    """How often the largest expected answer would fill the camera (``set_up``); the laser pays for it."""
 
     @property
     def passes(self) -> int:

@@ -40,4 +40,5 @@ def setting_of(layer: Layer, chosen: Plan, system: System) -> Setting:
         channels=min(chosen.layout.channels, layer.channels),
         together=chosen.layout.kernels * chosen.layout.groups > 1,
         electrons=min(chosen.electrons, system.camera.full_well_e),
+        available=chosen.electrons,
     )

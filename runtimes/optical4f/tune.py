@@ -4,7 +4,8 @@ The network computes in simulated light (``in_light``) and is drawn to the answe
 float: the loss is the divergence of its class probabilities from those of the float network at temperature
 t, times t^2 (Hinton et al., 1503.02531) [K]. So it needs samples but no labels, and what the float network
 knows is what it can recover. Batch norms keep their statistics, and their scales move into the kernels first,
-as they will on the device (``absorb``).
+as they will on the device (``absorb``). The device is set up on the same samples as the compiled network will
+be, and again every few steps, because kernels grow and shrink under it.
 
 Axes: B batch, K classes.
 """
@@ -24,6 +25,9 @@ from torch.nn.functional import kl_div, log_softmax, softmax
 from ...errors import RunError
 from .absorb import absorb_norms
 from .in_light import Light, in_light
+
+SET_UP_EVERY = 20
+"""Steps after which the device is set up anew."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def fine_tune(
     light: Light,
     recipe: TuneRecipe,
     *,
+    samples: Tensor,
     tell: Callable[[int, float], None] = lambda step, loss: None,
 ) -> nn.Module:
     """Train a copy of a network for a device.
@@ -54,6 +59,7 @@ def fine_tune(
         batches: One input (B, ...) for each step; when they end, the training ends.
         light: The device.
         recipe: How to train.
+        samples: Inputs to set the device up on (B, ...).
         tell: Is called after every step with its number, from 1, and its loss.
 
     Returns:
@@ -71,8 +77,10 @@ def fine_tune(
         return student
     absorb_norms(student, sample)
     generator = torch.Generator().manual_seed(recipe.seed)
-    with in_light(student, light, generator):
+    with in_light(student, light, samples, generator) as device:
         for step, x in zip(range(recipe.steps), chain((sample,), steps), strict=False):
+            if step and step % SET_UP_EVERY == 0:
+                device.set_up(samples)
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
             loss = _distance(student(x), _answers(teacher, x), recipe.temperature)

@@ -91,6 +91,23 @@ def test_the_same_sweep_gives_the_same_figures(files: tuple[Path, Path]) -> None
     assert runs[0] == runs[1]
 
 
+def test_every_point_is_set_up_on_samples_that_are_not_scored(
+    files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with np.load(files[1]) as arrays:
+        np.savez(tmp_path / "set_up.npz", image=arrays["image"][:40])
+        np.savez(tmp_path / "scored.npz", image=arrays["image"][40:], labels=arrays["labels"][40:])
+    name, points, own = str(files[0]), variations(bits=(4,)), tmp_path / "set_up.npz"
+    few = sweep(name, "optical-4f-pn", points, seeds=1, images=8, eval_data=files[1])
+    assert few.set_up_on == "the golden inputs"
+    assert "its ranges are a guess; give --data" in few.warnings[0]
+    apart = tmp_path / "scored.npz"
+    many = sweep(name, "optical-4f-pn", points, seeds=1, images=8, data=own, eval_data=apart)
+    assert (many.set_up_on, many.warnings) == ("npz: 40 samples", ())
+    with pytest.raises(UsageError, match="samples to be disjoint, got 40 in both"):
+        sweep(name, "optical-4f", points, data=own, eval_data=files[1])
+
+
 def test_frames_read_back_are_the_convolution(files: tuple[Path, Path], tmp_path: Path) -> None:
     written = frames(str(files[0]), "optical-4f-pn", tmp_path / "frames")
     assert written.error < 1e-5

@@ -75,6 +75,19 @@ def test_every_node_has_a_reason(build: Build) -> None:
     assert not parts.lowered["y"].layer.signed_input
 
 
+def test_means_written_as_a_product_are_a_pooling(build: Build) -> None:
+    weighted = np.array([[2 / 3, 0], [1 / 3, 1 / 3], [0, 2 / 3]], np.float32)
+    halves = np.array([[0.5, 0], [0.5, 0.5], [0, 0.5]], np.float32)
+    nearly = halves * np.array([1, 1 + 1e-4], np.float32)
+    empty = np.array([[1, 0], [0, 0]], np.float32)
+    for weights, optical in ((halves, False), (weighted, True), (nearly, True), (empty, True)):
+        placed, said = only(split(build, "y = MatMul(x, w)", IMAGE, {"w": weights}))
+        assert placed == optical
+        assert ("a pooling written as a product" in said) != optical
+    whole = np.full((8, 2), 1 / 8, np.float32)
+    assert not only(split(build, "y = Gemm(x, w)", IMAGE, {"w": whole}))[0]
+
+
 ONE = normal(1, 1, 3, 3)
 
 

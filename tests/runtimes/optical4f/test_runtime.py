@@ -152,8 +152,8 @@ def test_a_program_with_a_damaged_part_is_refused(
 
 def test_a_program_of_another_version_is_refused(compiled: Path, tmp_path: Path) -> None:
     path = tmp_path / compiled.name
-    path.write_text(compiled.read_text().replace('"version": 2', '"version": 7', 1))
-    with pytest.raises(RunError, match="version 7 instead of 2"):
+    path.write_text(compiled.read_text().replace('"version": 3', '"version": 7', 1))
+    with pytest.raises(RunError, match="version 7 instead of 3"):
         load(path)
 
 

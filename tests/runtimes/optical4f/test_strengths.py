@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from fourfold.runtimes.optical4f.lower import Layer
-from fourfold.runtimes.optical4f.passes import Optics, Setting, spread
+from fourfold.runtimes.optical4f.passes import Optics, Setting
 from fourfold.runtimes.optical4f.presets import System, get_system
+from fourfold.runtimes.optical4f.set_up import set_up, spread
 
 LAYER = Layer("layer", "conv2d", 1, 4, 6, (3, 3), 9, (1, 1, 1, 1))
 STRENGTHS = torch.logspace(-2, 0, 6)
@@ -25,9 +26,9 @@ def kernels() -> torch.Tensor:
 def errors(system: System, *, together: bool, channels: int = 4) -> torch.Tensor:
     """Relative error of every kernel's answers, (6,)."""
     x, setting = normal(8, 4, 9, 9, seed=2), Setting(channels, together, 20_000.0)
-    peak, levels = Optics(LAYER, kernels(), setting, system).measure(x)
-    optics = Optics(LAYER, kernels(), replace(setting, peak=peak), system)
-    answer = optics.run(x, levels, torch.Generator().manual_seed(3))
+    optics = Optics(LAYER, kernels(), setting, system)
+    (ready,) = set_up([optics], lambda: [[x]])
+    answer = optics.having(ready.setting).run(x, ready.levels, torch.Generator().manual_seed(3))
     wanted = torch.nn.functional.conv2d(x, kernels()[0], padding=1)
     return sizes(answer - wanted) / sizes(wanted)
 
