@@ -43,7 +43,7 @@ def why_full(node: ir.Node, opset: int) -> str:
         node: Of the main graph.
         opset: Version of the ONNX operators in the graph.
     """
-    if not any(v is not None and v.dtype == _FLOAT for v in (*node.inputs, *node.outputs)):
+    if not touches_floats(node):
         return ""
     if node.op_type in FULL:
         return FULL[node.op_type]
@@ -56,6 +56,11 @@ def why_full(node: ir.Node, opset: int) -> str:
     if untyped and node.op_type not in _MADE:
         return f"{node.op_type} makes float32 of nothing"
     return ""
+
+
+def touches_floats(node: ir.Node) -> bool:
+    """Say whether a node reads or makes float32."""
+    return any(v is not None and v.dtype == _FLOAT for v in (*node.inputs, *node.outputs))
 
 
 def halve(model: ir.Model, keep: Callable[[ir.Node], bool]) -> int:

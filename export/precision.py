@@ -1,29 +1,67 @@
 """Precision written into the graph: float16 wherever the numbers seen fit into it.
 
-float16 has 11 significant bits and ends at 65,504. A node whose values come near that end on the golden
-inputs stays in float32 and says so; so does what ONNX defines in float32 only, and what repeats a rounding
-many times (`half.why_full`).
+A node whose values float16 cannot hold on the golden inputs stays in float32 and says so (`half_range`); so
+does what ONNX defines in float32 only, and what repeats a rounding many times (`half.why_full`). A network
+that chooses by its own numbers must also hold on fresh inputs, where every choice may fall differently; where
+it does not, what leads to its choices stays in float32 as well (`decisions`), no more of it than is needed.
 
-The proof here is of the weights and of the wiring: a CPU without float16 kernels computes in float32 between
-the rounded tensors. What an engine's own roundings do is seen when the compiled artifact is checked.
+The proof rounds every tensor that is float16 (`rounded`) and sums in float32. What an engine rounds inside of
+an operator is seen when the compiled artifact is checked.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from ..errors import BuildError
-from .artifact import Evaluator, Exported, Feed, Refusal, Step
-from .half import halve, why_full
-from .parity import parity, require
+from .artifact import Evaluator, Exported, Refusal, Run, Step
+from .check import check
+from .decisions import before, counts, decisions, scores, streams
+from .half import halve, touches_floats, why_full
+from .half_range import magnitudes, out_of_range
+from .parity import Parity, parity, require
+from .rounded import rounded
 from .rules.shapes import infer_shapes
 
-LARGEST = float(np.finfo(np.float16).max) / 2
-"""Largest magnitude seen that still becomes float16: other inputs may go twice as far."""
+FRESH = 8
+"""On how many fresh inputs a network with decisions must hold, besides the golden ones."""
+
+_Reasons = dict[str, str]
+"""Why a node stays in float32, by its name."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Which nodes stay in float32."""
+
+    name: str
+    """In the words of a report."""
+    reasons: _Reasons
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A graph written in one form, and what came of it."""
+
+    form: _Form
+    model: ir.Model
+    halved: int
+    trials: tuple[Parity, ...]
+    """Equality with the float graph; the last one is the first that failed, if one did."""
+
+    @property
+    def ok(self) -> bool:
+        """Say whether the form holds."""
+        return all(trial.ok for trial in self.trials)
+
+    @property
+    def worst(self) -> float:
+        """Give the lowest ratio of signal to noise seen, in decibel."""
+        return min(trial.sqnr_db for trial in self.trials)
 
 
 def to_fp16(exported: Exported, *, evaluate: Evaluator) -> Exported:
@@ -44,71 +82,92 @@ def to_fp16(exported: Exported, *, evaluate: Evaluator) -> Exported:
     model = exported.model.clone()
     infer_shapes(model)
     _check_types(model, exported.name)
-    peaks = magnitudes(model, exported.golden.inputs, evaluate)
-    refusals = tuple(_refusals(model, peaks))
-    kept = {refusal.where for refusal in refusals}
-    count = halve(model, lambda node: (node.name or "") in kept)
-    answers = evaluate(model)(exported.golden.inputs)
-    batch = next(iter(exported.golden.inputs.values())).shape[0]
-    found = parity("fp16", exported.golden.outputs, answers, names=("float model", "fp16 graph"), batch=batch)
-    require((found,), "precision: fp16")
+    found = decisions(model)
+    tried: list[_Attempt] = []
+    for form in _forms(model, found, magnitudes(model, exported.golden.inputs, evaluate)):
+        tried.append(_attempt(exported, model, form, evaluate, decides=bool(found)))
+        if tried[-1].ok:
+            break
+    taken = tried[-1]
+    require(taken.trials, "precision: fp16")
+    refusals = _refusals(model, taken.form)
     step = Step(
         name="precision: fp16",
-        detail=f"{count} nodes in float16, {len(refusals)} in float32",
-        changed=count,
-        nodes=model.graph.num_nodes(),
+        detail=f"{taken.halved} nodes in float16, {len(refusals)} in float32{_tale(tried)}",
+        changed=taken.halved,
+        nodes=taken.model.graph.num_nodes(),
         seconds=time.perf_counter() - start,
         refusals=refusals,
-        parity=(found,),
+        parity=_first_and_worst(taken.trials),
     )
-    return exported.after(step, model, precision="fp16")
+    return exported.after(step, taken.model, precision="fp16")
 
 
-def magnitudes(model: ir.Model, inputs: Feed, evaluate: Evaluator) -> Mapping[str, float]:
-    """Give the largest magnitude of every float32 tensor of the main graph on some inputs.
-
-    Args:
-        model: The graph; it stays as it is.
-        inputs: Arrays by name.
-        evaluate: Runs a graph as it is written.
-    """
-    probed = model.clone()
-    values = [*probed.graph.inputs, *(v for node in list(probed.graph) for v in node.outputs)]
-    floats = [v for v in values if v.dtype == ir.DataType.FLOAT and v.name]
-    axis_free = {"keepdims": 0}
-    names: dict[str, str] = {}
-    for value in floats:
-        absolute = ir.node("Abs", [value])
-        peak = ir.node("ReduceMax", absolute.outputs, axis_free)
-        peak.outputs[0].name = f"{value.name}/peak"
-        peak.outputs[0].type, peak.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
-        probed.graph.extend([absolute, peak])
-        probed.graph.outputs.append(peak.outputs[0])
-        names[f"{value.name}/peak"] = str(value.name)
-    answers = evaluate(probed)(inputs)
-    return {name: float(answers[probe]) for probe, name in names.items()}
+def _forms(model: ir.Model, found: Sequence[ir.Node], peaks: Mapping[str, float]) -> Iterator[_Form]:
+    """Give the forms in the order in which they are tried, the one with most of float16 first."""
+    always = _always(model, peaks)
+    yield _Form("fp16 graph", always)
+    if not found:
+        return
+    careful = scores(found) | streams(model, found)
+    for count in counts(found):
+        kept = careful | before(model, found[:count])
+        more = f" and all that {count} of them read" if count else ""
+        name = f"fp16 graph with the scores and sums of {len(found)} decisions{more} in float32"
+        yield _Form(name, {node.name or "": why for node, why in kept.items()} | always)
 
 
-def _refusals(model: ir.Model, peaks: Mapping[str, float]) -> list[Refusal]:
-    found: list[Refusal] = []
-    for node in model.graph:
-        reason = why_full(node, model.opset_imports.get("", 0)) or _why_too_large(node, peaks)
-        if reason:
-            found.append(Refusal(node.name or "", reason))
-    return found
+def _always(model: ir.Model, peaks: Mapping[str, float]) -> _Reasons:
+    """Say which nodes stay in float32 whatever else does."""
+    opset = model.opset_imports.get("", 0)
+    reasons = {node.name or "": why for node, why in out_of_range(model, peaks).items()}
+    return reasons | {node.name or "": why for node in model.graph if (why := why_full(node, opset))}
 
 
-def _why_too_large(node: ir.Node, peaks: Mapping[str, float]) -> str:
-    """Say which of a node's tensors, constants among them, does not fit, or ``""``."""
-    for value in (*node.inputs, *node.outputs):
-        if value is None or value.dtype != ir.DataType.FLOAT:
-            continue
-        tensor = value.const_value
-        peak = float(np.abs(tensor.numpy()).max(initial=0.0)) if tensor is not None else 0.0
-        peak = max(peak, peaks.get(value.name or "", 0.0))
-        if not peak <= LARGEST:
-            return f"{value.name} reaches {peak:.3g}, float16 ends at 65504"
-    return ""
+def _attempt(
+    exported: Exported, model: ir.Model, form: _Form, evaluate: Evaluator, *, decides: bool
+) -> _Attempt:
+    half = model.clone()
+    halved = halve(half, lambda node: (node.name or "") in form.reasons)
+    trials = _trials(exported, evaluate(rounded(half)), form.name, evaluate, decides=decides)
+    return _Attempt(form, half, halved, tuple(trials))
+
+
+def _trials(
+    exported: Exported, run: Run, name: str, evaluate: Evaluator, *, decides: bool
+) -> Iterator[Parity]:
+    """Compare on the golden inputs and, in a network that decides, on fresh ones, until it fails."""
+    golden, names = exported.golden, ("float model", name)
+    batch = next(iter(golden.inputs.values())).shape[0]
+    found = parity("fp16", golden.outputs, run(golden.inputs), names=names, batch=batch)
+    yield found
+    if not decides or not found.ok:
+        return
+    reference = evaluate(exported.model)
+    for seed in range(FRESH):
+        (found,) = check("fp16", reference, run, exported.inputs, names=names, batches=(1,), seed=100 + seed)
+        yield found
+        if not found.ok:
+            return
+
+
+def _refusals(model: ir.Model, form: _Form) -> tuple[Refusal, ...]:
+    names = (node.name or "" for node in model.graph if touches_floats(node))
+    return tuple(Refusal(name, form.reasons[name]) for name in names if name in form.reasons)
+
+
+def _first_and_worst(trials: tuple[Parity, ...]) -> tuple[Parity, ...]:
+    """Pick what the report shows: the golden inputs, and the worst of the fresh ones where there are any."""
+    fresh = trials[1:]
+    return (trials[0], min(fresh, key=lambda trial: trial.sqnr_db)) if fresh else trials
+
+
+def _tale(tried: Sequence[_Attempt]) -> str:
+    """Tell which forms were tried, if it was more than one."""
+    if len(tried) == 1:
+        return ""
+    seen = (f"{attempt.worst:.1f} dB, {attempt.form.name}" for attempt in tried)
+    return f"; lowest ratio of signal to noise seen: {'; '.join(seen)}"
 
 
 def _check_types(model: ir.Model, name: str) -> None:

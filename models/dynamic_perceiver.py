@@ -19,7 +19,7 @@ The deploy form has one part per exit; each takes and gives tensors only, so tha
     part 2: x, z, y_early3 -> x, z, y_att  part 4: x, z, y_att -> y_merge
 
 Folded: every batch norm, x + DW_7(x), the scales of queries, and the first queries, which do not depend on
-the picture and are a constant.
+the picture and are a constant; pool_7 as two constant matrices where 7 does not divide the map.
 
 Axis letters: B batch, C channels, H height, W width, N latent tokens, K classes.
 """

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from .dynamic_perceiver_blocks import CrossLayer, MultiHead, pool, read_map, write_map
+from .dynamic_perceiver_blocks import POOLED, CrossLayer, MultiHead, read_map, write_map
 from .dynamic_perceiver_cnn import folded
+from .even_pool import even_pool
 from .fuse_modules import add_identity, fold_linear_norm, fold_norm_linear
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ class Exchange(nn.Module):
         """(B, C, H, W) and (B, N, C') to the same and (B, N / 2, C)."""
         z = self.expander(self.mixer(z.transpose(1, 2)).transpose(1, 2))
         x = write_map(self.write, x, z)
-        return x, self.think(read_map(self.read, z, pool(self.depthwise(x))))
+        return x, self.think(read_map(self.read, z, _pool(self.depthwise(x))))
+
+
+def _pool(x: Tensor) -> Tensor:
+    """Mean over 7 x 7 fields of a map (B, C, H, W)."""
+    return even_pool(x, (POOLED, POOLED))
 
 
 def _depthwise(trained: DynamicPerceiver, stage: int) -> nn.Conv2d:
@@ -99,7 +105,7 @@ class PartOne(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, H, W) pixels to map, tokens and the logits y_early3."""
         x = self.stem(x)
-        z = self.think(self.read(pool(self.depthwise(x))))
+        z = self.think(self.read(_pool(self.depthwise(x))))
         x, z = self.exchange_two(self.one(x), z)
         x, z = self.exchange_three(self.two(x), z)
         return x, z, self.classifier(z.mean(dim=1))

@@ -13,9 +13,7 @@ and below), batch norm and ReLU, adds its input where it keeps the channels::
 
     layer(x) = pool(ReLU(BN(K * x))),   x <- layer(layer(x)) [+ x]
 
-``pool`` averages over regions of as equal size as possible: region i of n on m pixels is floor(i m / n) to
-ceil((i + 1) m / n). The mean over a rectangle is a mean over rows of means over columns. With the matrix
-P (n, m), which has 1 / length on each region, pool(X) = P X P^T: the deploy form, where n does not divide m.
+``pool`` averages over regions of as equal size as possible (``even_pool``).
 
 The network for CIFAR-100 and its baseline have the names of the state dict of the authors' simulator
 (github.com/riadibadulla/simulator). The small ones are ours.
@@ -29,9 +27,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
+from .even_pool import EvenPool
 from .fuse_modules import fold_conv_norm
 from .image_sets import CIFAR10, CIFAR10_LABELS, CIFAR100, FASHION_LABELS, FASHION_MNIST
 from .registry import register
@@ -94,50 +92,6 @@ def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> list[nn.Module]:
     """Fold a batch norm into the convolution before it (``fuse.scale_outputs``)."""
     made = fold_conv_norm(conv, norm)
     return [nn.ZeroPad2d(conv.reach), made] if isinstance(conv, EvenConv) else [made]
-
-
-class EvenPool(nn.Module):
-    """Average over regions of as equal size as possible."""
-
-    def __init__(self, size: Size, target: Size) -> None:
-        super().__init__()
-        self.size, self.target = size, target
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H', W')."""
-        return nn.functional.adaptive_avg_pool2d(x, self.target)
-
-    def fused(self) -> nn.Module:
-        """Write it as a pooling of fixed regions where they are equal, else as two fixed matrices. Exact."""
-        (height, width), (rows, columns) = self.size, self.target
-        if height % rows == 0 and width % columns == 0:
-            return nn.AvgPool2d((height // rows, width // columns)).eval()
-        return MatrixPool(mean_matrix(height, rows), mean_matrix(width, columns)).eval()
-
-
-class MatrixPool(nn.Module):
-    """P X Q^T for fixed P (H', H) and Q (W', W)."""
-
-    rows: Tensor
-    columns: Tensor
-
-    def __init__(self, rows: Tensor, columns: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("rows", rows)
-        self.register_buffer("columns", columns.T.contiguous())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H', W')."""
-        return self.rows.to(x.dtype) @ (x @ self.columns.to(x.dtype))
-
-
-def mean_matrix(size: int, to: int) -> Tensor:
-    """Give P (n, m) in float64: the means over n regions of m pixels."""
-    made = torch.zeros(to, size, dtype=torch.float64)
-    for i in range(to):
-        first, last = i * size // to, -(-(i + 1) * size // to)
-        made[i, first:last] = 1 / (last - first)
-    return made
 
 
 class Block(nn.Sequential):

@@ -1,4 +1,4 @@
-"""FatNet: its sizes and its baseline's, the frozen map, even kernels, even pooling, the deploy form."""
+"""FatNet: its sizes and its baseline's, the frozen map, even kernels, the deploy form."""
 
 from dataclasses import replace
 
@@ -86,29 +86,6 @@ def test_even_kernel_reaches_one_pixel_further_to_the_right_and_below(kernel: tu
                     if 0 <= r < 6 and 0 <= c < 5:
                         expected[:, 0, row, column] += x[:, :, r, c] @ conv.weight[0, :, i, j]
     assert close(conv(x), expected + conv.bias)
-
-
-@pytest.mark.parametrize(
-    ("size", "target"),
-    [((16, 16), (10, 10)), ((8, 8), (2, 5)), ((7, 9), (7, 1)), ((16, 12), (8, 4)), ((3, 3), (3, 3))],
-)
-def test_pooling_is_the_mean_over_regions(size, target, folds_exactly) -> None:
-    pool = family.EvenPool(size, target)
-    x = torch.randn(2, 3, *size, dtype=torch.float64)
-    (rows, columns), (height, width) = target, size
-    expected = torch.empty(2, 3, *target, dtype=torch.float64)
-    for i in range(rows):
-        for j in range(columns):
-            top, bottom = i * height // rows, -(-(i + 1) * height // rows)
-            left, right = j * width // columns, -(-(j + 1) * width // columns)
-            expected[:, :, i, j] = x[:, :, top:bottom, left:right].mean(dim=(2, 3))
-    assert close(pool(x), expected)
-    folds_exactly(pool, x)
-
-
-def test_equal_regions_become_a_plain_pooling() -> None:
-    assert isinstance(family.EvenPool((16, 16), (8, 4)).fused(), nn.AvgPool2d)
-    assert isinstance(family.EvenPool((16, 16), (8, 5)).fused(), family.MatrixPool)
 
 
 def forward(w: dict[str, Tensor], x: Tensor) -> Tensor:
