@@ -100,9 +100,8 @@ def frames(
 def _compiled(exported: Exported, target: Device, folder: Path) -> tuple[Mapping[str, Array], Path]:
     """Compile, and give what passes between light and electronics on the golden inputs in ideal optics."""
     from ..runtimes.optical4f.runtime import system_of
-    from ..runtimes.optical4f.session import OpticalSession
+    from ..runtimes.optical4f.session import Simulation
 
     program = runtime_for(target).compile(exported, target, folder)
     ideal = replace(system_of(target), ideal=True)
-    with OpticalSession(program, system=ideal) as session:
-        return session.trace(exported.golden.inputs), program
+    return Simulation(program, system=ideal).trace(exported.golden.inputs), program

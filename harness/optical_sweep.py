@@ -18,7 +18,7 @@ from ..runtimes.optical4f.budget import LayerBudget, error_budget
 from ..runtimes.optical4f.build import build
 from ..runtimes.optical4f.program import save
 from ..runtimes.optical4f.runtime import batch_of, system_of
-from ..runtimes.optical4f.session import OpticalSession
+from ..runtimes.optical4f.session import open_simulation
 from ..runtimes.optical4f.vary import Variation
 from ..runtimes.reference import evaluate
 from .accuracy import logits_of, paired_accuracy
@@ -167,7 +167,7 @@ class _Bench:
         """Score one variation with every seed."""
         found: list[Accuracy] = []
         for seed in self.seeds:
-            with OpticalSession(program, adjust=point.adjust, seed=seed) as session:
+            with open_simulation(program, adjust=point.adjust, seed=seed) as session:
                 logits = self._logits(session.run)
             found.append(paired_accuracy(logits, self.wanted, self.labels, self.samples.source))
         mean = sum(one.correct for one in found) / len(found)

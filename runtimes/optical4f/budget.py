@@ -18,7 +18,7 @@ import numpy as np
 
 from ...export.artifact import Array, Feed
 from .program import read_program
-from .session import OpticalSession
+from .session import Simulation
 from .vary import Adjust, alone, as_it_is, present
 
 ALL = "all together"
@@ -52,18 +52,18 @@ def error_budget(
         UsageError: If the samples do not fit.
     """
     device = read_program(compiled).system
-    with OpticalSession(compiled, system=replace(device, ideal=True)) as ideal:
-        values = ideal.trace(feed)
-    conditions = OpticalSession(compiled, adjust=adjust).conditions()
+    ideal = Simulation(compiled, system=replace(device, ideal=True))
+    values = ideal.trace(feed)
+    conditions = Simulation(compiled, adjust=adjust).conditions()
     causes = dict.fromkeys(cause for known in conditions for cause in present(known))
     runs = {cause: _chained(adjust, alone(cause)) for cause in causes} | {ALL: adjust}
-    sessions = {cause: OpticalSession(compiled, adjust=change, seed=seed) for cause, change in runs.items()}
+    simulated = {cause: Simulation(compiled, adjust=change, seed=seed) for cause, change in runs.items()}
     return tuple(
         LayerBudget(
             step.layer.name,
             {
-                cause: _distance(session.layer(number, values[step.source]), values[step.target])
-                for cause, session in sessions.items()
+                cause: _distance(one.layer(number, values[step.source]), values[step.target])
+                for cause, one in simulated.items()
             },
         )
         for number, step in enumerate(ideal.program.steps)

@@ -75,9 +75,9 @@ class Optical4fRuntime:
 
     def open(self, compiled: Path, device: Device) -> Session:
         """See ``Runtime.open``."""
-        from .session import OpticalSession
+        from .session import open_simulation
 
-        return OpticalSession(compiled)
+        return open_simulation(compiled)
 
     def describe(self, compiled: Path, device: Device) -> tuple[Exhibit, ...]:
         """See ``Describes.describe``: partition, schedule, modelled costs, digital baselines."""

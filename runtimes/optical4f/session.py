@@ -5,15 +5,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import BuildError, RunError
 from ...export.artifact import Array, Feed
+from ..open_session import OpenSession
 from ..runtime import Executed
-from ..sessions import OTHER, check_feed, closed, not_run, shares
+from ..sessions import OTHER, check_feed, shares
 from .conditions import Conditions
 from .presets import System
 from .program import Loaded, Program, load
@@ -28,7 +28,7 @@ Layer = Callable[[Array, int], Array]
 """Computes an optical node: its input and a seed in, its output with the bias out."""
 
 
-class OpticalSession:
+class Simulation:
     """One network on the simulated processor.
 
     The noise of a call is drawn anew for other inputs, and the same for the same inputs.
@@ -46,48 +46,35 @@ class OpticalSession:
             seed: Of the noise.
         """
         loaded = load(compiled)
-        self._program = loaded.program
+        self.program = loaded.program
+        """What was compiled."""
         self._seed = seed
-        self._ran = False
         self._optics = optics_of(loaded, system or loaded.program.system, adjust)
-        self._layers: list[Layer] | None = layers_of(loaded, self._optics)
+        self._layers = layers_of(loaded, self._optics)
         try:
             self._stages = segments(loaded.rest, loaded.program.ends)
         except BuildError as error:
             message = f"expected an optical program in {compiled.name}, got: {error}; compile it again"
             raise RunError(message) from error
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._layers = None
-
-    def run(self, feed: Feed) -> Feed:
-        """See ``Session.run``."""
-        values = self.trace(feed)
-        return {spec.name: np.array(values[spec.name]) for spec in self._program.outputs}
+    def run(self, checked: dict[str, Array]) -> Feed:
+        """See ``Engine.run``."""
+        values = self._values(checked)
+        return {spec.name: np.array(values[spec.name]) for spec in self.program.outputs}
 
     def trace(self, feed: Feed) -> Mapping[str, Array]:
         """Run, and give every value that passes between light and electronics, by name, with the outputs.
 
         Raises:
-            UsageError: As ``run``.
+            UsageError: If inputs do not fit.
         """
-        if self._layers is None:
-            raise closed()
-        checked = check_feed(feed, self._program.inputs)
+        return self._values(check_feed(feed, self.program.inputs))
+
+    def _values(self, checked: Mapping[str, Array]) -> Mapping[str, Array]:
         seed = self._seed
         for array in checked.values():
             seed = zlib.crc32(np.ascontiguousarray(array).tobytes(), seed)
-        values = execute(self._program, self._stages, self._layers, checked, seed)
-        self._ran = True
-        return values
+        return execute(self.program, self._stages, self._layers, checked, seed)
 
     def layer(self, number: int, x: Array) -> Array:
         """Compute one optical node alone.
@@ -96,31 +83,28 @@ class OpticalSession:
             number: Its place among the steps of the program, from 0.
             x: Its input.
         """
-        if self._layers is None:
-            raise closed()
         return self._layers[number](x, self._seed + number)
-
-    @property
-    def program(self) -> Program:
-        """What was compiled."""
-        return self._program
 
     def conditions(self) -> tuple[Conditions, ...]:
         """Give what is simulated, layer by layer."""
         return tuple(optics.conditions() for optics in self._optics)
 
     def executed(self) -> tuple[Executed, ...]:
-        """See ``Session.executed``; what only moves data does not count."""
-        if self._layers is None:
-            raise closed()
-        if not self._ran:
-            raise not_run()
+        """See ``Engine.executed``; what only moves data does not count."""
         return shares(
             (LIGHT, "analog")
             if one.optical
             else ("reference", OTHER if one.reason.startswith("moves data") else "fp32")
-            for one in self._program.placements
+            for one in self.program.placements
         )
+
+
+def open_simulation(
+    compiled: Path, *, system: System | None = None, adjust: Adjust = as_it_is, seed: int = 0
+) -> OpenSession:
+    """Open a program as a session; arguments as for ``Simulation``."""
+    simulation = Simulation(compiled, system=system, adjust=adjust, seed=seed)
+    return OpenSession(simulation, simulation.program.inputs)
 
 
 def execute(

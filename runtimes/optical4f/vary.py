@@ -80,6 +80,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "pixel aperture": ("input_fill", "precompensate"),
     "defocus": ("defocus",),
     "aberrations": ("zernike", "stop"),
+    "saturation": ("electrons", "full_well", "exposure"),
     "shot noise": ("electrons", "full_well", "exposure", "shot_noise"),
     "read noise": ("electrons", "full_well", "exposure", "read_noise"),
     "pixel response": ("prnu", "pattern_seed"),
@@ -91,6 +92,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
 """What limits a device, each by the fields of ``Conditions`` that make it.
 
 ``range`` is the modulator alone: inputs beyond what a layer was set up for saturate, whatever else there is.
+``saturation`` is the camera alone: answers beyond its exposure, whatever else the camera does to them.
 """
 
 
@@ -125,6 +127,8 @@ def _differs(cause: str, names: tuple[str, ...], known: Conditions) -> bool:
         "mask_pixels",
         "precompensate",
     }
+    if cause == "saturation":
+        return known.full_well is not None
     if cause == "shot noise":
         return known.shot_noise and known.full_scale is not None
     return any(getattr(known, name) != getattr(IDEAL, name) for name in names if name not in setting)

@@ -71,7 +71,7 @@ def test_the_budget_names_every_layer_and_cause(swept: Sweep) -> None:
     for layer in swept.budget:
         causes = dict(layer.errors)
         whole = causes.pop("all together")
-        assert {"shot noise", "converter bits"} <= causes.keys()
+        assert {"saturation", "shot noise", "converter bits"} <= causes.keys()
         assert 0 < max(causes.values()) < 1
         assert whole > 0.5 * max(causes.values())
 

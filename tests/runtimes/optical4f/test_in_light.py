@@ -17,7 +17,7 @@ from fourfold.runtimes.optical4f.conditions import Conditions
 from fourfold.runtimes.optical4f.in_light import Light, in_light, optical_layers
 from fourfold.runtimes.optical4f.presets import get_system
 from fourfold.runtimes.optical4f.program import save
-from fourfold.runtimes.optical4f.session import OpticalSession
+from fourfold.runtimes.optical4f.session import Simulation
 from fourfold.runtimes.optical4f.tune import TuneRecipe, fine_tune
 from fourfold.runtimes.optical4f.vary import Variation
 
@@ -310,8 +310,7 @@ def test_noise_is_that_of_the_compiled_program(scheme: str, tmp_path: Path, buil
 
     device: list[list[np.ndarray]] = [[] for _ in loaded.program.steps]
     for seed in draws:
-        with OpticalSession(program, adjust=variation.adjust, seed=seed) as session:
-            values = session.trace({"x": x.numpy()})
+        values = Simulation(program, adjust=variation.adjust, seed=seed).trace({"x": x.numpy()})
         for answers, step in zip(device, loaded.program.steps, strict=True):
             answers.append(values[step.target])
 

@@ -12,7 +12,7 @@ from fourfold.export.artifact import Exported
 from fourfold.runtimes.device import Device, get_device
 from fourfold.runtimes.optical4f.program import load, read_program
 from fourfold.runtimes.optical4f.runtime import RUNTIME
-from fourfold.runtimes.optical4f.session import OpticalSession
+from fourfold.runtimes.optical4f.session import open_simulation
 from fourfold.runtimes.reference import evaluate
 from fourfold.runtimes.runtime import Describes
 
@@ -84,7 +84,7 @@ def test_a_program_is_proven_and_says_how_well(compiled: Path) -> None:
 
 def test_noise_is_that_of_the_inputs_and_the_seed(compiled: Path) -> None:
     first, other = {"x": normal(2, 4, 8, 8)}, {"x": normal(2, 4, 8, 8) + 1e-3}
-    with OpticalSession(compiled) as session, OpticalSession(compiled, seed=1) as second:
+    with open_simulation(compiled) as session, open_simulation(compiled, seed=1) as second:
         answer = session.run(first)["y"]
         np.testing.assert_array_equal(session.run(first)["y"], answer)
         assert off(second.run(first)["y"], answer) > 1e-5
@@ -94,7 +94,7 @@ def test_noise_is_that_of_the_inputs_and_the_seed(compiled: Path) -> None:
 def test_another_hardware_runs_the_same_program(compiled: Path, exported: Exported) -> None:
     ideal = replace(read_program(compiled).system, ideal=True)
     feed = {"x": normal(2, 4, 8, 8)}
-    with OpticalSession(compiled, system=ideal) as session:
+    with open_simulation(compiled, system=ideal) as session:
         assert off(session.run(feed)["y"], evaluate(exported.model)(feed)["y"]) < 1e-6
 
 

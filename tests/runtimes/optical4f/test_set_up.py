@@ -16,7 +16,7 @@ from fourfold.runtimes.optical4f.lower import Layer
 from fourfold.runtimes.optical4f.passes import Optics, Setting
 from fourfold.runtimes.optical4f.presets import get_system
 from fourfold.runtimes.optical4f.program import Loaded, save
-from fourfold.runtimes.optical4f.session import OpticalSession
+from fourfold.runtimes.optical4f.session import open_simulation
 from fourfold.runtimes.optical4f.set_up import HEADROOM, SHARES, Ready, set_up
 from fourfold.runtimes.optical4f.vary import Variation
 
@@ -139,9 +139,9 @@ def test_a_program_is_set_up_for_the_camera_that_it_gets(build: Build, tmp_path:
     def off(name: str, loaded: Loaded) -> float:
         folder = tmp_path / name
         folder.mkdir()
-        with OpticalSession(save(folder, *loaded), adjust=coarse) as session:
+        with open_simulation(save(folder, *loaded), adjust=coarse) as session:
             answer = session.run({"x": x})["y"]
-        with OpticalSession(folder / "program.json", system=replace(system, ideal=True)) as session:
+        with open_simulation(folder / "program.json", system=replace(system, ideal=True)) as session:
             exact = session.run({"x": x})["y"]
         return float(np.linalg.norm(answer - exact) / np.linalg.norm(exact))
 
