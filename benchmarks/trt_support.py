@@ -1,6 +1,6 @@
 """Which networks of the zoo TensorRT-RTX builds, in which precision: docs/tensorrt.md.
 
-    python benchmarks/trt_support.py [MODEL ...] [--page-only]
+    python benchmarks/trt_support.py [MODEL ...] [--precision fp16] [--page-only]
 
 Every network is exported once, rewritten for the engine, and built for one GPU in float32, float16 and int8.
 Nothing is run: a build needs no GPU, an inference does. Results are kept in trt_support.json after each
@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,18 @@ def main() -> None:
     parser.add_argument(
         "models", nargs="*", help="names of the zoo; default: all small ones, and some of published size"
     )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, action="append", help="leave the results of the others as they are"
+    )
     parser.add_argument("--page-only", action="store_true", help="write the page from the results there are")
     options = parser.parse_args()
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else EMPTY
     networks = results["networks"]
     for name in () if options.page_only else options.models or chosen():
         if name not in networks or options.models:
-            networks[name] = tried(name)
+            asked: Sequence[Precision] = options.precision or PRECISIONS
+            others = {k: v for k, v in networks.get(name, {}).items() if k in PRECISIONS and k not in asked}
+            networks[name] = others | tried(name, asked)
             results["networks"] = dict(sorted(networks.items()))
             keep(results)
     for name, row in networks.items():
@@ -80,8 +86,8 @@ def chosen() -> list[str]:
     return [*(name for name in model_names() if "nano" in name), *FULL_SIZE]
 
 
-def tried(name: str) -> dict[str, Any]:
-    """Build one network in every precision."""
+def tried(name: str, precisions: Sequence[Precision]) -> dict[str, Any]:
+    """Build one network in these precisions."""
     spec, console = get_spec(name), Console()
     console.note(f"== {name}")
     runtime = get_runtime("trt")
@@ -92,7 +98,7 @@ def tried(name: str) -> dict[str, Any]:
     except FourfoldError as error:
         return facts | {"reason": str(error)}
     facts["nodes"] = exported.model.graph.num_nodes()
-    return facts | {precision: attempt(exported, spec, precision, console) for precision in PRECISIONS}
+    return facts | {precision: attempt(exported, spec, precision, console) for precision in precisions}
 
 
 def attempt(exported: Exported, spec: ModelSpec, precision: Precision, console: Console) -> dict[str, Any]:

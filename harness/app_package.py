@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import UsageError
 from ..export.artifact import Array, Exported, Feed, Golden, Precision, Run, Step
 from ..export.parity import Parity, parity, require
+from ..models.labels import check_unique
 from ..models.preprocess import pixels_of, prepare
 from ..models.spec import Preprocess, TensorSpec
 from ..runtimes.device import Device
@@ -25,13 +26,19 @@ _LABEL = "class label"
 
 
 def check_packable(
-    runtime: Runtime, model: str, inputs: tuple[TensorSpec, ...], preprocess: Preprocess | None
+    runtime: Runtime,
+    model: str,
+    inputs: tuple[TensorSpec, ...],
+    preprocess: Preprocess | None,
+    labels: Sequence[str],
 ) -> None:
     """Refuse, before any work, an app that cannot be made.
 
     Raises:
-        UsageError: If the engine makes none, or nothing says how pictures become the network's input.
+        UsageError: If the engine makes none, nothing says how pictures become the network's input, or two
+            classes have one label.
     """
+    check_unique(labels)
     if not isinstance(runtime, MakesApps):
         raise UsageError(f"expected an engine that makes packages for apps, got {runtime.name}; leave it out")
     if preprocess is None:

@@ -108,7 +108,7 @@ def deploy(
     final = check_free(out, title, overwrite=overwrite)
     inputs = declared_inputs(source)
     if app:
-        check_packable(runtime, source.name, inputs, source.preprocess)
+        check_packable(runtime, source.name, inputs, source.preprocess, source.labels)
     materials = gather(
         source,
         inputs,

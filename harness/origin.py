@@ -9,6 +9,8 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..export.artifact import Exported, Run, Step
+from ..export.parity import fresh_inputs
+from ..models.labels import check_count
 from ..models.sources import OnnxFile
 from ..models.spec import ModelSpec, Preprocess, TensorSpec
 from ..runtimes.reference import evaluate
@@ -36,7 +38,8 @@ def trace(
     """Bring a source to one ONNX graph in the opset that the engine reads.
 
     Raises:
-        UsageError: If weights are given for an ONNX file, which carries its own.
+        UsageError: If weights are given for an ONNX file, which carries its own, or the labels are not as
+            many as the classes.
         BuildError: If the model cannot be built, loaded or exported.
         VerdictError: If folding or exporting changed what it computes.
     """
@@ -72,6 +75,8 @@ def _from_onnx(source: OnnxFile, runtime: Runtime, *, seed: int, narrator: Narra
             seed=seed,
             input_shape=source.input_shape,
         )
+    labelled = exported.outputs[exported.answering].name
+    check_count(source.labels, labelled, exported.golden.outputs[labelled].shape)
     return Origin(
         exported,
         reference=evaluate(exported.model),
@@ -95,6 +100,8 @@ def _from_module(
         module = build_model(spec, weights=weights, seed=seed)
         params = sum(p.numel() for p in module.parameters())
         built = Step("build", f"{params:,} parameters", seconds=time.perf_counter() - started)
+    reference = torch_run(module, spec.inputs, spec.outputs)
+    _check_labels(spec, reference, seed)
     with narrator.stage("folding"):
         folded, step = reparameterize(module, spec.inputs, seed=seed)
     with narrator.stage("exporting to ONNX"):
@@ -112,13 +119,21 @@ def _from_module(
     random = trained is None and spec.untrained
     return Origin(
         replace(exported, answer=spec.answer),
-        reference=torch_run(module, spec.inputs, spec.outputs),
+        reference=reference,
         reference_name="torch",
         facts=_facts(spec, params, trained),
         preprocess=spec.preprocess,
         labels=spec.labels,
         warnings=(f"Random weights (seed {seed}): {spec.name} was not trained.",) if random else (),
     )
+
+
+def _check_labels(spec: ModelSpec, run: Run, seed: int) -> None:
+    """Let the network answer once, before anything long is done with it."""
+    if spec.labels:
+        answers = run(fresh_inputs(spec.inputs, batch=1, seed=seed))
+        output = spec.answer or next(iter(answers))
+        check_count(spec.labels, output, answers[output].shape)
 
 
 def _weights_named(spec: ModelSpec, weights: Path | None) -> str | None:

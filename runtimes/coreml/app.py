@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import BuildError, UsageError
+from ...errors import UsageError
 from ...export.artifact import Exported
-from ...export.quiet import quiet
+from ...models.labels import check_count, check_unique
 from ...models.spec import Preprocess, TensorSpec
 from ..device import Device
-from ..sessions import reason
 from .description import describe, introduce, read_specification
-from .lower.graph import Refused
 from .lower.program import Lowered, lower
-from .package import convert, facts_of
+from .package import convert, facts_of, made
 from .sdk import canonical, coremltools, target_of
 
 LAYOUTS = {"RGB": "RGB", "L": "GRAYSCALE"}
@@ -53,15 +49,9 @@ def app_package(
     """
     single = replace(exported, inputs=_single(exported.inputs), outputs=_single(exported.outputs))
     fitted = check_app(single.inputs, single.outputs, preprocess, labels)
-    try:
-        with quiet():
-            _save(single, fitted, labels, device, path)
-            introduce(path, single)
-    except Exception as error:  # coremltools raises bare exceptions of many kinds
-        shutil.rmtree(path, ignore_errors=True)
-        why = str(error) if isinstance(error, Refused) else f"coremltools says: {reason(error)}"
-        message = f"expected Core ML to accept {exported.name} with a picture, got: {why}; change the model"
-        raise BuildError(message) from error
+    with made(path, f"{exported.name} with a picture"):
+        _save(single, fitted, labels, device, path)
+        introduce(path, single)
     return path
 
 
@@ -83,14 +73,12 @@ def check_app(
             f"expected a network that takes one picture at a time, got {inputs[0].name!r} of shape "
             f"{inputs[0].shape}; export it with a free batch"
         )
-    twice = [label for label, count in Counter(labels).items() if count > 1]
-    if twice:
-        raise UsageError(f"expected every label once, got {twice[0]!r} more than once; rename one of them")
-    shape = outputs[0].shape
-    if labels and (len(shape) != 2 or shape[1] != len(labels)):
+    check_unique(labels)
+    check_count(labels, outputs[0].name, outputs[0].shape)
+    if labels and len(outputs[0].shape) != 2:
         raise UsageError(
-            f"expected as many labels as {outputs[0].name!r} has classes, got {len(labels)} labels for the "
-            f"shape {shape}; give one label a class, or none"
+            f"expected one answer a picture to put labels on, got {outputs[0].name!r} of shape "
+            f"{outputs[0].shape}; give no labels"
         )
     return preprocess.fitted(inputs[0])
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,23 +74,37 @@ def build(exported: Exported, device: Device, out: Path) -> Path:
         BuildError: If an operator has no exact form in MIL, or coremltools refuses the program.
     """
     path = out / PACKAGE
+    with made(path, exported.name):
+        lowered = lower(exported, canonical(device.target), target_of(device.target))
+        features = [
+            _feature(spec, name, device) for spec, name in zip(exported.inputs, lowered.inputs, strict=True)
+        ]
+        program = convert(lowered, features, device, path)
+        _check_dimensions(program)
+        describe(path, facts_of(exported, lowered, device, program))
+        introduce(path, exported)
+    return path
+
+
+@contextmanager
+def made(path: Path, what: str) -> Generator[None]:
+    """Make a package off the terminal; what fails leaves nothing of it.
+
+    Args:
+        path: Of the package.
+        what: Shall be accepted, in the words of the error.
+
+    Raises:
+        BuildError: If an operator has no exact form in MIL, or coremltools refuses the program.
+    """
     try:
         with quiet():
-            lowered = lower(exported, canonical(device.target), target_of(device.target))
-            features = [
-                _feature(spec, name, device)
-                for spec, name in zip(exported.inputs, lowered.inputs, strict=True)
-            ]
-            program = convert(lowered, features, device, path)
-            _check_dimensions(program)
-            describe(path, facts_of(exported, lowered, device, program))
-            introduce(path, exported)
+            yield
     except Exception as error:  # coremltools raises bare exceptions of many kinds
         shutil.rmtree(path, ignore_errors=True)
         why = str(error) if isinstance(error, Refused) else f"coremltools says: {reason(error)}"
-        message = f"expected Core ML to accept {exported.name}, got: {why}; change the model"
+        message = f"expected Core ML to accept {what}, got: {why}; change the model"
         raise BuildError(message) from error
-    return path
 
 
 def convert(lowered: Lowered, features: Sequence[Any], device: Device, path: Path, **face: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,21 @@ def test_a_device_of_few_batches_is_checked_within_them(
     assert verify(few.folder).ok
 
 
+class Told:
+    """Remembers the stages."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    @contextmanager
+    def stage(self, text: str) -> Generator[None]:
+        self.stages.append(text)
+        yield
+
+    def note(self, text: str) -> None:
+        """Nothing is remembered."""
+
+
 @pytest.mark.parametrize(
     ("device", "preprocess", "sentence"),
     [
@@ -130,8 +146,20 @@ def test_an_app_that_cannot_be_made_is_refused_before_any_work(
 
 
 def test_labels_that_do_not_fit_leave_nothing(network: str, tmp_path: Path) -> None:
+    told = Told()
     with pytest.raises(UsageError, match="as many labels as 'logits' has classes, got 2"):
-        deploy(network, "iphone-15", app=True, preprocess=COLOURS, labels=("a", "b"), out=tmp_path)
+        deploy(network, "iphone-15", preprocess=COLOURS, labels=("a", "b"), out=tmp_path, narrator=told)
+    assert told.stages == ["reading net.onnx"]
+    with pytest.raises(UsageError, match="every label once, got 'a' more than once"):
+        deploy(network, "iphone-15", app=True, preprocess=COLOURS, labels=("a", "a"), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_the_zoo_is_asked_how_many_classes_it_has_before_it_is_exported(tmp_path: Path) -> None:
+    told = Told()
+    with pytest.raises(UsageError, match=r"got 2 labels for the shape \(1, 10\)"):
+        deploy("ep_nano", "cpu-ort", labels=("a", "b"), out=tmp_path, narrator=told)
+    assert told.stages == ["building ep_nano"]
     assert not list(tmp_path.iterdir())
 
 

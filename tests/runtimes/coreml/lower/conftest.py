@@ -95,13 +95,25 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
     return run
 
 
-@pytest.fixture(scope="session")
-def same() -> Callable[[Answers, str], None]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let a test that holds cases against ONNX Runtime run once for each of its file's ``CASES``."""
+    if "same" in metafunc.fixturenames:
+        metafunc.parametrize("case", list(metafunc.module.CASES))
+
+
+@pytest.fixture(scope="module")
+def answers(request: pytest.FixtureRequest, together: Together) -> Answers:
+    """Answer all cases of a file together."""
+    return together(request.module.CASES)
+
+
+@pytest.fixture
+def same(answers: Answers, case: str) -> Callable[[], None]:
     """Hold the outputs of one case against ONNX Runtime's."""
 
-    def check(answers: Answers, name: str) -> None:
+    def check() -> None:
         found, expected = answers
-        keys = [key for key in expected if key.startswith(f"{name}.")]
+        keys = [key for key in expected if key.startswith(f"{case}.")]
         assert keys
         for key in keys:
             assert found[key].shape == expected[key].shape, key
