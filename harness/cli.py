@@ -85,7 +85,7 @@ def doctor(console: Console, *, devices: Path | None) -> Answer:
         type=click.Choice(["int8", "int4"]),
         help="Store weights in fewer bits than they are computed with, where the engine can.",
     ),
-    click.option("--data", type=PATH, help="Calibration samples: a folder or zip of images, or an npz."),
+    click.option("--data", type=PATH, help="Real samples to calibrate and to check on: folder, zip or npz."),
     click.option("--eval-data", type=PATH, help="Labelled samples to score on: folder, zip or npz."),
     click.option(
         "--synthetic-calibration",

@@ -22,6 +22,9 @@ from ..models.spec import ModelSpec, TensorSpec
 SET_UP_SAMPLES = 64
 """That the modulators and cameras of an analog device are set up on."""
 
+SHOWN = 16
+"""Of a float network's samples that are looked at: the golden ones are the first of them."""
+
 NOT_SET_UP = (
     "No calibration samples: the analog device was set up on the few golden inputs of the bundle, so its "
     "ranges are a guess; give --data."
@@ -39,6 +42,13 @@ class Materials:
     note: str
     """Why there is nothing to score on; empty when there is."""
     warnings: tuple[str, ...] = ()
+    shown: Samples | None = None
+    """What ``--data`` gives to a float network, which has nothing to calibrate."""
+
+    @property
+    def real(self) -> Samples | None:
+        """Real samples to compare answers on; None where only random inputs are known."""
+        return self.evaluation or self.calibration or self.shown
 
 
 def gather(
@@ -63,6 +73,9 @@ def gather(
     if precision == "int8" or (precision == "analog" and known):
         limit = scheme.max_samples if precision == "int8" else SET_UP_SAMPLES
         calibration = _calibration(source, inputs, data, synthetic=synthetic, limit=limit, seed=seed)
+    shown = None
+    if calibration is None and data is not None:
+        shown = open_samples(data, inputs, source.preprocess, limit=SHOWN, seed=seed, labels=source.labels)
     evaluation = _evaluation(source, inputs, eval_data, seed=seed)
     if calibration and evaluation and (shared := overlap(calibration, evaluation)):
         raise UsageError(
@@ -73,7 +86,7 @@ def gather(
     warnings = _warnings(calibration, evaluation)
     if precision == "analog" and calibration is None:
         warnings = (NOT_SET_UP, *warnings)
-    return Materials(scheme, calibration, evaluation, note, warnings)
+    return Materials(scheme, calibration, evaluation, note, warnings, shown)
 
 
 def _calibration(

@@ -28,8 +28,7 @@ def rewritten(
     """
     with narrator.stage("rewriting the graph"):
         exported = rewrite(origin.exported, COMMON + runtime.passes, evaluate=evaluate, seed=seed)
-    samples = materials.evaluation or materials.calibration
-    return replace(exported, golden=golden_samples(exported, samples, origin.reference))
+    return replace(exported, golden=golden_samples(exported, materials.real, origin.reference))
 
 
 def in_precision(

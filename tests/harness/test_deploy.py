@@ -53,6 +53,20 @@ def test_golden_inputs_are_real_samples(made: Bundle) -> None:
     assert np.unique(images).size <= 256
 
 
+def test_a_float_network_is_checked_on_the_samples_given(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).standard_normal((6, 196, 768)).astype(np.float32)
+    np.savez(tmp_path / "real.npz", x=images)
+    made = deploy("gaussian_block", "cpu-ort", data=tmp_path / "real.npz", out=tmp_path, budget=QUICK)
+    (golden,) = made.golden.inputs.values()
+    assert made.report.calibration is None
+    assert all(any(np.array_equal(one, image) for image in images) for one in golden)
+
+
+def test_a_bad_folder_of_samples_is_refused_in_float_too(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="absent"):
+        deploy("gaussian_block", "cpu-ort", data=tmp_path / "absent", out=tmp_path, budget=QUICK)
+
+
 def test_int8_is_smaller_than_float(made: Bundle, tmp_path: Path) -> None:
     plain = deploy("smt_nano", "cpu-ort", out=tmp_path, budget=QUICK)
     assert plain.report.sizes["model.onnx"] > 2 * made.report.sizes["model.onnx"]
