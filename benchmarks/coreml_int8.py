@@ -20,6 +20,7 @@ import numpy as np
 from coreml_int8_page import Row, Table, page
 from coreml_walk import COREML, ORT, alike, walk
 from fashion_mnist_subset import read_split
+from given import a_fashion_folder, a_zip
 
 from fourfold.export.artifact import Array
 from fourfold.harness.accuracy import paired_accuracy
@@ -54,8 +55,8 @@ def measured(name: str, data: Path | None, eval_data: Path, count: int) -> Row:
 def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("fashion", type=Path, help="folder with the four *-ubyte.gz files")
-    parser.add_argument("cifar", type=Path, help="zip of CIFAR-10")
+    parser.add_argument("fashion", type=a_fashion_folder, help="folder with the four *-ubyte.gz files")
+    parser.add_argument("cifar", type=a_zip, help="zip of CIFAR-10")
     parser.add_argument("names", nargs="*", help="networks to measure anew")
     parser.add_argument("--images", type=int, default=10_000, help="test images of each set")
     return parser.parse_args()

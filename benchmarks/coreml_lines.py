@@ -28,6 +28,7 @@ from pathlib import Path, PurePosixPath
 import onnx
 from coreml_lines_page import Row, page
 from coreml_walk import COREML, Walk, walk
+from given import a_zip
 from PIL import Image, ImageDraw, ImageFont
 
 from fourfold.export.artifact import Array, Precision
@@ -128,7 +129,7 @@ def packaged(whole: Walk, precision: Precision) -> Array:
 def main() -> None:
     """Measure, and write the page after every row."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("photos", type=Path, help="zip of photographs")
+    parser.add_argument("photos", type=a_zip, help="zip of photographs")
     parser.add_argument("--every", type=int, default=3, help="take only every so many lines (3)")
     options = parser.parse_args()
     if not zipfile.is_zipfile(options.photos):

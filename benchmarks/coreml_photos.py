@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from coreml_photos_page import Row, Table, page
 from coreml_walk import COREML, Walk, walk
+from given import a_zip
 
 from fourfold.export.artifact import Array, Precision
 from fourfold.export.quiet import quiet
@@ -155,7 +156,7 @@ def measured(network: str, precisions: Sequence[Precision], photos: Path, every:
 def main() -> None:
     """Measure, and write the page after every row."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("photos", type=Path, help="zip of labelled photographs")
+    parser.add_argument("photos", type=a_zip, help="zip of labelled photographs")
     parser.add_argument("--network", choices=list(NETWORKS), action="append")
     parser.add_argument("--precision", choices=PRECISIONS, action="append")
     parser.add_argument("--every", type=int, default=1, help="take only every so many photographs")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from coreml_weights_page import Figures, Table, page
+from given import a_zip
 from PIL import Image
 
 import fourfold
@@ -71,7 +72,7 @@ def pictures(archive: Path, out: Path) -> Path:
 def main() -> None:
     """Measure what is missing, and write the table after every network."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("cifar", type=Path, help="zip of CIFAR-10")
+    parser.add_argument("cifar", type=a_zip, help="zip of CIFAR-10")
     parser.add_argument("--only", metavar="NAME", help="measure this network alone")
     parser.add_argument("--again", action="store_true", help="measure every network anew")
     options = parser.parse_args()

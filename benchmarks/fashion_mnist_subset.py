@@ -18,6 +18,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from given import a_fashion_folder
 
 from fourfold.models.image_sets import FASHION_LABELS
 
@@ -78,7 +79,7 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def main() -> None:
     """Write the subset and print the hashes that its README quotes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("folder", type=Path, help="folder with the four *-ubyte.gz files")
+    parser.add_argument("folder", type=a_fashion_folder, help="folder with the four *-ubyte.gz files")
     parser.add_argument("-o", "--out", type=Path, default=OUT)
     options = parser.parse_args()
     arrays = draw(options.folder)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from fashion_mnist_subset import read_split
+from given import a_fashion_folder, a_zip
 from nano_int8_page import Figures, Table, page
 
 import fourfold
@@ -50,8 +51,8 @@ def measured(name: str, device: str, fashion: Path, cifar: Path, work: Path) -> 
 def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("fashion", type=Path, help="folder with the four *-ubyte.gz files")
-    parser.add_argument("cifar", type=Path, help="zip of CIFAR-10")
+    parser.add_argument("fashion", type=a_fashion_folder, help="folder with the four *-ubyte.gz files")
+    parser.add_argument("cifar", type=a_zip, help="zip of CIFAR-10")
     parser.add_argument("--again", action="store_true", help="measure every network anew")
     return parser.parse_args()
 
