@@ -27,7 +27,7 @@ from .parity import Parity, parity, require
 from .rounded import rounded
 from .rules.shapes import infer_shapes
 
-FRESH = 8
+FRESH = 32
 """On how many fresh inputs a network with decisions must hold, besides the golden ones."""
 
 _Reasons = dict[str, str]
@@ -81,7 +81,7 @@ def to_fp16(exported: Exported, *, evaluate: Evaluator) -> Exported:
     start = time.perf_counter()
     model = exported.model.clone()
     infer_shapes(model)
-    _check_types(model, exported.name)
+    name_and_check(model, exported.name)
     found = decisions(model)
     tried: list[_Attempt] = []
     for form in _forms(model, found, magnitudes(model, exported.golden.inputs, evaluate)):
@@ -103,9 +103,21 @@ def to_fp16(exported: Exported, *, evaluate: Evaluator) -> Exported:
     return exported.after(step, taken.model, precision="fp16")
 
 
+def stays(model: ir.Model, peaks: Mapping[str, float]) -> dict[str, str]:
+    """Say which nodes stay in float32 whatever else does, and why, by name.
+
+    Args:
+        model: The graph, with the types of all values known.
+        peaks: What `magnitudes` found.
+    """
+    opset = model.opset_imports.get("", 0)
+    reasons = {node.name or "": why for node, why in out_of_range(model, peaks).items()}
+    return reasons | {node.name or "": why for node in model.graph if (why := why_full(node, opset))}
+
+
 def _forms(model: ir.Model, found: Sequence[ir.Node], peaks: Mapping[str, float]) -> Iterator[_Form]:
     """Give the forms in the order in which they are tried, the one with most of float16 first."""
-    always = _always(model, peaks)
+    always = stays(model, peaks)
     yield _Form("fp16 graph", always)
     if not found:
         return
@@ -115,13 +127,6 @@ def _forms(model: ir.Model, found: Sequence[ir.Node], peaks: Mapping[str, float]
         more = f" and all that {count} of them read" if count else ""
         name = f"fp16 graph with the scores and sums of {len(found)} decisions{more} in float32"
         yield _Form(name, {node.name or "": why for node, why in kept.items()} | always)
-
-
-def _always(model: ir.Model, peaks: Mapping[str, float]) -> _Reasons:
-    """Say which nodes stay in float32 whatever else does."""
-    opset = model.opset_imports.get("", 0)
-    reasons = {node.name or "": why for node, why in out_of_range(model, peaks).items()}
-    return reasons | {node.name or "": why for node in model.graph if (why := why_full(node, opset))}
 
 
 def _attempt(
@@ -170,8 +175,16 @@ def _tale(tried: Sequence[_Attempt]) -> str:
     return f"; lowest ratio of signal to noise seen: {'; '.join(seen)}"
 
 
-def _check_types(model: ir.Model, name: str) -> None:
-    """Refuse a graph in which a tensor has no type, and give every node a name of its own."""
+def name_and_check(model: ir.Model, name: str) -> None:
+    """Give every node a name of its own, and refuse a graph in which a tensor has no type.
+
+    Args:
+        model: Changed in place.
+        name: Of the network, for the error.
+
+    Raises:
+        BuildError: Naming the tensor.
+    """
     seen: set[str] = set()
     for number, node in enumerate(model.graph):
         if not node.name or node.name in seen:
