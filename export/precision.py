@@ -20,11 +20,12 @@ import onnx_ir as ir
 from ..errors import BuildError
 from .artifact import Evaluator, Exported, Refusal, Run, Step
 from .check import check
-from .decisions import before, counts, decisions, scores, streams
+from .decisions import PRODUCTS, before, counts, decisions, scores, streams
 from .half import halve, touches_floats, why_full
 from .half_range import magnitudes, out_of_range
 from .parity import Parity, parity, require
 from .rounded import rounded
+from .rules.graph import nodes_of
 from .rules.shapes import infer_shapes
 
 FRESH = 32
@@ -116,14 +117,20 @@ def stays(model: ir.Model, peaks: Mapping[str, float]) -> dict[str, str]:
 
 
 def _forms(model: ir.Model, found: Sequence[ir.Node], peaks: Mapping[str, float]) -> Iterator[_Form]:
-    """Give the forms in the order in which they are tried, the one with most of float16 first."""
+    """Give the forms in the order in which they are tried, the one with most of float16 first.
+
+    One that leaves no product in float16, as before an answer that is itself a decision, is float32.
+    """
     always = stays(model, peaks)
     yield _Form("fp16 graph", always)
     if not found:
         return
+    products = {node for node in nodes_of(model, *PRODUCTS) if (node.name or "") not in always}
     careful = scores(found) | streams(model, found)
     for count in counts(found):
         kept = careful | before(model, found[:count])
+        if products and products <= kept.keys():
+            return
         more = f" and all that {count} of them read" if count else ""
         name = f"fp16 graph with the scores and sums of {len(found)} decisions{more} in float32"
         yield _Form(name, {node.name or "": why for node, why in kept.items()} | always)

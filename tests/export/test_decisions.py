@@ -33,7 +33,8 @@ ROUTED = """
     best2, chosen2 = TopK(m2, one)
     c2 = Cast<to = 1>(chosen2)
     w2 = Reshape(c2, shape2)
-    y = Add(f, w2)
+    h = Add(f, w2)
+    y = Conv(h, same)
 """
 """Keeps the channel with the largest mean, then adds the number of the channel that is then largest."""
 WEIGHTS = {
@@ -119,7 +120,7 @@ def test_a_decision_that_float16_takes_otherwise_is_kept_with_all_that_it_reads(
     assert sum("a sum of all before it" in reason for reason in reasons.values()) == 1
     assert sum("(TopK) decides by it" in reason for reason in reasons.values()) == 10
     halves = {node.op_type for node in half.model.graph if node.outputs[0].dtype == ir.DataType.FLOAT16}
-    assert {"Mul", "Reshape", "Add"} <= halves
+    assert {"Mul", "Reshape", "Add", "Conv"} <= halves
     forms = step.detail.split("; ")
     assert "lowest ratio of signal to noise seen" in forms[1]
     assert [form.split(", ")[1] for form in forms[1:]] == [
@@ -131,14 +132,24 @@ def test_a_decision_that_float16_takes_otherwise_is_kept_with_all_that_it_reads(
 
 
 def test_only_scores_and_sums_are_kept_where_that_is_enough() -> None:
-    body = "a = Conv(x, same) i = ArgMax<axis = 1>(a) c = Cast<to = 1>(i) y = Add(a, c)"
-    exported = build(body, same=WEIGHTS["same"])
-    x = np.random.default_rng(3).uniform(0, 0.2, (2, 4, 6, 6)).astype(np.float32)
-    x[:, 1] += 1.0
-    x[:, 2] = x[:, 1] * (1 + 1e-4)
-    step = to_fp16(golden(exported, x), evaluate=evaluate).history[-1]
+    body = """a = Conv(x, same) i = ArgMax<axis = 1>(a) c = Cast<to = 1>(i) d = Add(a, c)
+              y = Conv(d, same)"""
+    step = to_fp16(undecided(body), evaluate=evaluate).history[-1]
     assert len(step.refusals) == 2
     assert step.detail.endswith("fp16 graph with the scores and sums of 1 decisions in float32")
+
+
+def test_an_answer_that_is_a_decision_is_no_reason_to_keep_the_whole_network() -> None:
+    body = "a = Conv(x, same) i = ArgMax<axis = 1>(a) y = Cast<to = 1>(i)"
+    with pytest.raises(VerdictError, match="expected fp16 graph to equal float model"):
+        to_fp16(undecided(body), evaluate=evaluate)
+
+
+def undecided(body: str) -> Exported:
+    """Channels 1 and 2 of the golden inputs are the same in float16."""
+    x = np.random.default_rng(3).uniform(0, 0.2, (2, 4, 6, 6)).astype(np.float32)
+    x[:, 1], x[:, 2] = 1.0, 1.0 + 1e-4
+    return golden(build(body, same=WEIGHTS["same"]), x)
 
 
 def test_sums_of_a_stream_are_those_of_a_number_and_what_is_computed_from_it() -> None:
