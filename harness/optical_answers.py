@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
 from .answers import Answer, columns
 from .document import encode
 from .wording import digits, percent
@@ -19,16 +18,6 @@ if TYPE_CHECKING:
     from .optical_tune import Tuned
 
 SIMULATED = "Simulated: no light was involved."
-
-
-def check_free(out: Path | None, *, overwrite: bool) -> None:
-    """Refuse a file that exists, before any work.
-
-    Raises:
-        UsageError: If it exists and may not be replaced.
-    """
-    if out is not None and out.exists() and not overwrite:
-        raise UsageError(f"expected no file at {out}, got one; use --overwrite, or another -o")
 
 
 def sweep(found: Sweep, out: Path | None) -> Answer:

@@ -64,6 +64,7 @@ def sweep(
     """Simulate MODEL under every combination of schemes, bits, photons and shifts; give the error budget."""
     from . import optical_answers as answers
     from . import options as parse
+    from .optical_program import check_free
     from .optical_sweep import sweep, variations
 
     points = variations(
@@ -72,7 +73,8 @@ def sweep(
         photons=parse.numbers(photons, "--photons"),
         shifts=parse.numbers(shift, "--shift"),
     )
-    answers.check_free(out, overwrite=overwrite)
+    if out is not None:
+        check_free(out, "file", overwrite=overwrite)
     found = sweep(model, device, points, input_shape=parse.shape(input_shape), narrator=console, **options)
     return answers.sweep(found, out)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UsageError, unknown_name
+from ..errors import unknown_name
 from ..export.artifact import Array, Exported
 from ..runtimes.device import Device
 from ..runtimes.engines import runtime_for
 from .console import Narrator, Silent
 from .optical_files import write_frames
-from .optical_program import optical_device, prepare
+from .optical_program import check_free, optical_device, prepare
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ def frames(
     from ..runtimes.optical4f.program import load
 
     say = narrator or Silent()
-    if out.exists() and not overwrite:
-        raise UsageError(f"expected no folder at {out}, got one; use --overwrite, or another -o")
+    check_free(out, "folder", overwrite=overwrite)
     target = optical_device(device, devices)
     made = prepare(
         model, target, data=data, weights=weights, input_shape=input_shape, seed=seed, narrator=say

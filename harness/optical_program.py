@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..calibration.scheme import QuantScheme
 from ..errors import UsageError
@@ -41,6 +42,20 @@ def optical_device(name: str, devices: Path | None) -> Device:
             f"expected an optical device, got {name} with the engine {device.runtime}; see `fourfold devices`"
         )
     return device
+
+
+def check_free(out: Path, kind: Literal["file", "folder"], *, overwrite: bool) -> None:
+    """Refuse a place that is taken, before any work.
+
+    Raises:
+        UsageError: If something is there that may not be replaced, or is of the other kind.
+    """
+    other = out.is_dir() if kind == "file" else out.is_file()
+    if other:
+        taken = "folder" if kind == "file" else "file"
+        raise UsageError(f"expected a {kind} at {out}, got a {taken}; choose another -o")
+    if out.exists() and not overwrite:
+        raise UsageError(f"expected no {kind} at {out}, got one; use --overwrite, or another -o")
 
 
 def prepare(

@@ -12,12 +12,11 @@ from ..calibration.samples import Samples, open_samples, shipped_samples
 from ..errors import UsageError
 from ..models.sources import resolve
 from ..models.spec import ModelSpec
-from ..runtimes.optical4f.device_conditions import conditions_of
 from ..runtimes.optical4f.runtime import batch_of, system_of
 from ..runtimes.optical4f.vary import Variation
 from .console import Narrator, Silent
 from .materials import SET_UP_SAMPLES
-from .optical_program import optical_device
+from .optical_program import check_free, optical_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,15 +77,13 @@ def tune(
     from ..runtimes.optical4f.tune import TuneRecipe, fine_tune
 
     say, how, differs = narrator or Silent(), recipe or TuneRecipe(), variation or Variation()
-    if out.exists() and not overwrite:
-        raise UsageError(f"expected no file at {out}, got one; use --overwrite, or another -o")
+    check_free(out, "file", overwrite=overwrite)
     target = optical_device(device, devices)
     system = differs.system(system_of(target))
     spec = resolve(model, input_shape=input_shape, preprocess=None)
     if not isinstance(spec, ModelSpec):
         raise UsageError(f"expected a network with weights to train, got the ONNX file {model}")
     samples, setting = (_samples(spec, data, limit, how.seed) for limit in (None, SET_UP_SAMPLES))
-    differs.adjust(conditions_of(system))  # what makes no sense ends here
     light = Light(system, differs.adjust, batch_of(target))
     module = build_model(spec, weights=weights, seed=how.seed)
     losses: list[float] = []

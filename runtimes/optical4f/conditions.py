@@ -16,6 +16,9 @@ Exposure = Literal["full-scale", "mean", "source"]
 is set per mask). ``mean``: in the mean pixel that is read. ``source``: in a pixel that sees a fully
 transparent input through a lossless mask, so that what the mask absorbs is missing at the camera."""
 
+MOST_BITS = 24
+"""What float32 holds."""
+
 EXPOSURES: tuple[Exposure, ...] = ("full-scale", "mean", "source")
 
 
@@ -139,8 +142,8 @@ def _check(conditions: Conditions) -> None:
     """
     for name in ("input_bits", "mask_bits", "adc_bits"):
         bits: int | None = getattr(conditions, name)
-        if bits is not None and not 1 <= bits <= 24:
-            message = f"expected {name} from 1 to 24, got {bits}; use None for no quantization"
+        if bits is not None and not 1 <= bits <= MOST_BITS:
+            message = f"expected {name} from 1 to {MOST_BITS}, got {bits}; use None for no quantization"
             raise UsageError(message)
     for name in ("contrast", "electrons", "full_well", "reference", "stop"):
         above: float | None = getattr(conditions, name)

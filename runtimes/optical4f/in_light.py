@@ -7,8 +7,8 @@ and scheme. Gradients pass it as if light had computed the layer exactly (straig
 
     forwards   y = what light gives        backwards   dy = d(layer)
 
-Layers are set up on samples (``set_up``) as a device is, and stay so until whoever changes their kernels has
-them set up anew.
+Layers are set up on samples (``set_up``) as a device is. Whoever changes their kernels has the ranges follow
+what the first samples show, after every change, and sets up anew now and then.
 
 Axes: B batch, G groups, C channels and M kernels of a group, H W picture, k l kernel, d features, m outputs.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -102,6 +102,8 @@ class _Place:
     layer: Layer
     setting: Setting
     levels: Tensor
+    first: tuple[float, Tensor]
+    """Largest input, and largest answers to it (``Optics.largest``), on the first samples."""
 
 
 class InLight(TorchFunctionMode):
@@ -114,6 +116,8 @@ class InLight(TorchFunctionMode):
         self._module, self._names, self._light, self._generator = module, names, light, generator
         self._schedules: dict[int, Setting] = {}
         self._places: list[_Place | None] = []
+        self._samples = torch.empty(0)
+        """The first of those that it is set up on."""
         self._call = 0
         """Calls of this pass so far."""
         self._shown: list[tuple[str, dict[str, Any]]] | None = None
@@ -138,15 +142,34 @@ class InLight(TorchFunctionMode):
             for number in range(len(passes[0]))
         ]
         optics = [one for one in placed if one is not None]
-        inputs = [
+        inputs: list[list[Tensor]] = [
             [calls[number][1]["input"] for number, one in enumerate(placed) if one is not None]
             for calls in passes
         ]
-        ready = iter(set_up(optics, lambda: inputs) if optics else ())
-        self._places = []
-        for one in placed:
-            found = None if one is None else next(ready)
-            self._places.append(found and one and _Place(one.layer, found.setting, found.levels))
+        ready = set_up(optics, lambda: inputs) if optics else []
+        found = iter(
+            _Place(one.layer, at.setting, at.levels, _shown(one.having(at.setting), x))
+            for one, at, x in zip(optics, ready, inputs[0], strict=True)
+        )
+        self._places = [None if one is None else next(found) for one in placed]
+        self._samples = samples[:BATCH]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move all ranges by what kernels that changed make of the first samples."""
+        calls = self._watch(self._samples)
+        self._places = [
+            place and self._followed(place, *call) for place, call in zip(self._places, calls, strict=True)
+        ]
+
+    def _followed(self, place: _Place, name: str, given: Mapping[str, Any]) -> _Place:
+        """Move the ranges of one layer."""
+        x = cast("Tensor", given["input"])
+        peak = place.setting.peak * _ratio(x.abs().max(), torch.tensor(place.first[0])).item()
+        setting = replace(place.setting, peak=peak)
+        first = _shown(self._optics(place, name, given).having(setting), x)
+        levels = place.levels * _ratio(first[1], place.first[1])
+        return _Place(place.layer, setting, levels, first)
 
     def begin(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Begin a pass."""
@@ -198,16 +221,28 @@ class InLight(TorchFunctionMode):
 
     @torch.no_grad()
     def _computed(self, name: str, place: _Place, given: Mapping[str, Any]) -> Tensor:
-        x = cast("Tensor", given["input"])
-        signed = place.layer.signed_input or bool((x < 0).any())
-        layer, kernels = _lowered(name, given, signed=signed)
-        optics = Optics(
-            layer, torch.from_numpy(kernels), place.setting, self._light.system, self._light.adjust
-        )
-        answer, bias = optics.run(x, place.levels, self._generator), given.get("bias")
+        optics = self._optics(place, name, given)
+        answer, bias = optics.run(given["input"], place.levels, self._generator), given.get("bias")
         if bias is None:
             return answer
-        return answer + (bias if layer.kind == "linear" else bias[:, None, None])
+        return answer + (bias if place.layer.kind == "linear" else bias[:, None, None])
+
+    def _optics(self, place: _Place, name: str, given: Mapping[str, Any]) -> Optics:
+        """Put the kernels of now into a place."""
+        signed = place.layer.signed_input or bool((given["input"] < 0).any())
+        layer, kernels = _lowered(name, given, signed=signed)
+        light = self._light
+        return Optics(layer, torch.from_numpy(kernels), place.setting, light.system, light.adjust)
+
+
+def _shown(optics: Optics, x: Tensor) -> tuple[float, Tensor]:
+    """Give the largest input and the largest answers to it."""
+    return float(x.abs().max()), optics.largest(x)[0]
+
+
+def _ratio(now: Tensor, then: Tensor) -> Tensor:
+    """Divide, and give 1 where nothing was to be seen."""
+    return torch.where((now > 0) & (then > 0), now / then, torch.ones_like(now))
 
 
 def _lowered(name: str, given: Mapping[str, Any], *, signed: bool) -> tuple[Layer, Array]:

@@ -5,7 +5,7 @@ float: the loss is the divergence of its class probabilities from those of the f
 t, times t^2 (Hinton et al., 1503.02531) [K]. So it needs samples but no labels, and what the float network
 knows is what it can recover. Batch norms keep their statistics, and their scales move into the kernels first,
 as they will on the device (``absorb``). The device is set up on the same samples as the compiled network will
-be, and again every few steps, because kernels grow and shrink under it.
+be, and again every few steps; in between its ranges follow the kernels, which grow and shrink under it.
 
 Axes: B batch, K classes.
 """
@@ -26,7 +26,7 @@ from ...errors import RunError
 from .absorb import absorb_norms
 from .in_light import Light, in_light
 
-SET_UP_EVERY = 20
+SET_UP_EVERY = 10
 """Steps after which the device is set up anew."""
 
 
@@ -81,6 +81,8 @@ def fine_tune(
         for step, x in zip(range(recipe.steps), chain((sample,), steps), strict=False):
             if step and step % SET_UP_EVERY == 0:
                 device.set_up(samples)
+            elif step:
+                device.follow()
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
             loss = _distance(student(x), _answers(teacher, x), recipe.temperature)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from .conditions import IDEAL, Conditions
+from ...errors import UsageError
+from .conditions import IDEAL, MOST_BITS, Conditions
 from .detection import get_scheme
 from .presets import System
 
@@ -20,7 +21,11 @@ def as_it_is(known: Conditions) -> Conditions:
 
 @dataclass(frozen=True)
 class Variation:
-    """What differs from the device; ``None`` leaves it as it is."""
+    """What differs from the device; ``None`` leaves it as it is.
+
+    Raises:
+        UsageError: If no device could be like that.
+    """
 
     scheme: str | None = None
     """How signs are detected."""
@@ -30,6 +35,16 @@ class Variation:
     """Photo-electrons at the brightest pixel."""
     shift: float | None = None
     """Of the mask, in its pixels, to the right."""
+
+    def __post_init__(self) -> None:
+        if self.bits is not None and not 1 <= self.bits <= MOST_BITS:
+            message = f"expected 1 to {MOST_BITS} bits, got {self.bits}; leave them out for the device's own"
+            raise UsageError(message)
+        if self.photons is not None and not self.photons > 0:
+            message = f"expected photons above 0, got {self.photons:g}; leave them out for the device's own"
+            raise UsageError(message)
+        if self.scheme is not None:
+            get_scheme(self.scheme)
 
     def system(self, device: System) -> System:
         """Give the device with the scheme of this variation.

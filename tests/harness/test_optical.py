@@ -198,9 +198,9 @@ def test_tuned_weights_load_and_export(
     [
         (("--device", "cpu-ort"), "expected an optical device, got cpu-ort"),
         (("--bits", "two"), "expected --bits like 8"),
-        (("--bits", "99"), "expected adc_bits from 1 to 24"),
+        (("--bits", "99"), "expected 1 to 24 bits, got 99; leave them out"),
         (("--scheme", "homodine"), "homodyne"),
-        (("--photons", "-1"), "expected electrons above 0"),
+        (("--photons", "-1"), "expected photons above 0, got -1; leave them out"),
         (("--shift", "nan"), "expected --shift like"),
         (("--seeds", "0"), "expected 1 or more seeds"),
     ],
@@ -209,7 +209,21 @@ def test_what_makes_no_sense_is_refused(
     files: tuple[Path, Path], arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("sweep", str(files[0]), "--eval-data", str(files[1]), "--images", "8", *arguments) == 2
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert message in told
+    assert "compiling" not in told
+    assert "simulating" not in told
+
+
+@pytest.mark.parametrize(("verb", "taken"), [("sweep", "folder"), ("tune", "folder"), ("frames", "file")])
+def test_a_place_of_the_other_kind_is_never_overwritten(
+    files: tuple[Path, Path], tmp_path: Path, verb: str, taken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "taken"
+    out.mkdir() if taken == "folder" else out.touch()
+    assert run(verb, str(files[0]), "-o", str(out), "--overwrite") == 2
+    assert f"got a {taken}; choose another -o" in capsys.readouterr().err
+    assert out.exists()
 
 
 def test_a_sweep_without_labels_is_refused(files: tuple[Path, Path]) -> None:

@@ -337,3 +337,22 @@ def outputs(net: Mixed, x: torch.Tensor) -> list[np.ndarray]:
 def spread(answers: Sequence[np.ndarray]) -> float:
     """Root of the mean variance over draws."""
     return float(np.sqrt(np.stack(answers).var(0, ddof=1).mean()))
+
+
+def test_ranges_follow_kernels_that_change() -> None:
+    """Both layers at three times the strength keep their relative error; ranges that stay lose it."""
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), nn.Conv2d(4, 3, 3, bias=False)).eval()
+    x, light = drawn(16, 2, 9, 11), Light(get_system("lcos-pn"))
+    errors: list[float] = []
+    with torch.no_grad():
+        wanted = net(x)
+        with in_light(net, light, x, generator()) as device:
+            errors.append(float((net(x) - wanted).norm() / wanted.norm()))
+            for parameter in net.parameters():
+                parameter.mul_(3)
+            errors.append(float((net(x) - 9 * wanted).norm() / (9 * wanted).norm()))
+            device.follow()
+            errors.append(float((net(x) - 9 * wanted).norm() / (9 * wanted).norm()))
+    assert errors[1] > 3 * errors[0]
+    assert errors[2] == pytest.approx(errors[0], rel=0.1)
