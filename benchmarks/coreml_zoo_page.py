@@ -40,6 +40,8 @@ _FURTHER = (
     "* [Text](../benchmarks/coreml_lines.md): the recogniser of PP-OCRv6, convolutions and attention,",
     "  on lines of text over photographs.",
     "* [Front ends](../benchmarks/coreml_frontends.md): our lowering beside coremltools' own from torch.",
+    "* [Decisions](../benchmarks/half_decisions.md): what float16 does to networks that choose by their own",
+    "  scores; in moh_vit_s_80 and m3vit_nano much of the fp16 package is float32 for it.",
 )
 
 

@@ -1,10 +1,11 @@
 """Which networks of the zoo TensorRT-RTX builds, in which precision: docs/tensorrt.md.
 
-    python benchmarks/trt_support.py [MODEL ...] [--precision fp16] [--page-only]
+    python benchmarks/trt_support.py [MODEL ...] [--precision fp16] [--graphs out/graphs] [--page-only]
 
 Every network is exported once, rewritten for the engine, and built for one GPU in float32, float16 and int8.
 Nothing is run: a build needs no GPU, an inference does. Results are kept in trt_support.json after each
-network, so that a second call goes on where the first one ended.
+network, so that a second call goes on where the first one ended. Graphs that ``coreml_zoo.py`` has kept in
+the folder ``--graphs`` are not exported again.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coreml_zoo import kept
 from trt_support_page import page
 
 from fourfold.calibration.scheme import QuantScheme
 from fourfold.errors import FourfoldError
 from fourfold.export.artifact import Exported, Precision
+from fourfold.export.passes import rewrite
 from fourfold.harness.console import Console
 from fourfold.harness.materials import gather
 from fourfold.harness.origin import trace
@@ -32,6 +35,7 @@ from fourfold.models.registry import get_spec, model_names
 from fourfold.models.spec import ModelSpec
 from fourfold.runtimes.device import get_device
 from fourfold.runtimes.engines import get_runtime
+from fourfold.runtimes.reference import evaluate
 from fourfold.runtimes.trt.facts import read_facts
 
 HERE = Path(__file__).parent
@@ -59,6 +63,7 @@ def main() -> None:
     parser.add_argument(
         "--precision", choices=PRECISIONS, action="append", help="leave the results of the others as they are"
     )
+    parser.add_argument("--graphs", type=Path, help="folder of exported graphs")
     parser.add_argument("--page-only", action="store_true", help="write the page from the results there are")
     options = parser.parse_args()
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else EMPTY
@@ -67,7 +72,7 @@ def main() -> None:
         if name not in networks or options.models:
             asked: Sequence[Precision] = options.precision or PRECISIONS
             others = {k: v for k, v in networks.get(name, {}).items() if k in PRECISIONS and k not in asked}
-            networks[name] = others | tried(name, asked)
+            networks[name] = others | tried(name, asked, options.graphs)
             results["networks"] = dict(sorted(networks.items()))
             keep(results)
     for name, row in networks.items():
@@ -86,15 +91,18 @@ def chosen() -> list[str]:
     return [*(name for name in model_names() if "nano" in name), *FULL_SIZE]
 
 
-def tried(name: str, precisions: Sequence[Precision]) -> dict[str, Any]:
+def tried(name: str, precisions: Sequence[Precision], graphs: Path | None) -> dict[str, Any]:
     """Build one network in these precisions."""
     spec, console = get_spec(name), Console()
     console.note(f"== {name}")
     runtime = get_runtime("trt")
     facts: dict[str, Any] = {"paper": spec.paper}
     try:
-        origin = trace(spec, runtime, weights=None, seed=0, narrator=console)
-        exported = rewritten(origin, runtime, materials(spec, "fp32"), seed=0, narrator=console)
+        if graphs is not None and (graphs / f"{name}.npz").exists():
+            exported = rewrite(kept(name, graphs), runtime.passes, evaluate=evaluate)
+        else:
+            origin = trace(spec, runtime, weights=None, seed=0, narrator=console)
+            exported = rewritten(origin, runtime, materials(spec, "fp32"), seed=0, narrator=console)
     except FourfoldError as error:
         return facts | {"reason": str(error)}
     facts["nodes"] = exported.model.graph.num_nodes()
