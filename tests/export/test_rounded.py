@@ -1,6 +1,7 @@
 """Float16 without float16 kernels: what a graph says is what numpy says."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from fourfold.export.half import halve
@@ -61,3 +62,15 @@ def test_what_stays_in_float32_is_not_rounded() -> None:
     answer = evaluate(rounded(model))({"x": X})["y"]
     product = bits(bits(X) * bits(np.float32(1.01)))
     assert np.array_equal(answer, bits(np.sin(bits(product + np.float32(100)))))
+
+
+def test_a_graph_that_is_float16_from_end_to_end_keeps_its_types() -> None:
+    text = """<ir_version: 10, opset_import: ["": 20]> 
+    net (float16[4, 6] x) => (float16[4, 6] y, float16[4, 6] z) { a = Mul(x, x) z = Add(a, x) y = Sin(z) }"""
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text)))
+    x = (30 * np.random.default_rng(3).standard_normal((4, 6))).astype(np.float16)
+    answers = evaluate(rounded(model))({"x": x})
+    z = bits(bits(x.astype(np.float32) ** 2) + x)
+    assert {name: a.dtype.name for name, a in answers.items()} == {"y": "float16", "z": "float16"}
+    assert np.array_equal(answers["z"], z.astype(np.float16))
+    assert np.array_equal(answers["y"], np.sin(z).astype(np.float16))
