@@ -1,7 +1,7 @@
 """What tuning brings back at 4 bits of the camera, by recipe, with the recipe chosen on samples held out.
 
-    python benchmarks/optical_tuning.py fatnet_nano --scheme pseudo-negative --recipes 50:1e-3 100:3e-3
-    python benchmarks/optical_tuning.py fatnet_nano --scheme pseudo-negative --recipes 100:3e-3 --seeds 1 2
+    python benchmarks/optical_tuning.py fatnet_nano --scheme pseudo-negative --recipes 60:1e-3 120:1e-3
+    python benchmarks/optical_tuning.py fatnet_nano --scheme pseudo-negative --recipes 60:1e-3 --seeds 1 2
 
 The shipped training images are cut into three quarters that tune the network and set the device up, and a
 quarter that is held out to choose between recipes. Test images take part in nothing. A seed draws the order
