@@ -52,8 +52,8 @@ RECIPES = {
     "perceiver_nano": replace(FASHION, steps=3500),
     "moh_vit_nano": replace(FASHION, steps=1500, warmup=150, channels_last=False),
     "fatnet_cifar_nano": replace(CIFAR, steps=7000),
-    "smt_cifar_nano": GROWING,
-    "fmvit_cifar_nano": replace(GROWING, steps=4500),
+    "smt_cifar_nano": replace(GROWING, steps=8500, shift=4),
+    "fmvit_cifar_nano": replace(GROWING, steps=8500, shift=4),
     "ep_cifar_nano": replace(GROWING, steps=4000),
     "perceiver_cifar_nano": replace(GROWING, steps=4500),
 }
