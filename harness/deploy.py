@@ -130,7 +130,7 @@ def deploy(
             exported, package = with_app(
                 exported, compiled, runtime, target, pre, origin.labels, folder / APP, narrator=say
             )
-        subject = subject_of(runtime, target, compiled, lambda: exported.model)
+        subject = subject_of(runtime, target, compiled, lambda: exported.model, precision=exported.precision)
         findings = examine(
             subject,
             exported,

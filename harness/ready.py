@@ -32,7 +32,7 @@ class Ready:
     def subject(self) -> Subject:
         """Give what this machine can check of the bundle."""
         b = self.bundle
-        return subject_of(self.runtime, b.device, b.compiled, lambda: ir.load(b.model))
+        return subject_of(self.runtime, b.device, b.compiled, lambda: ir.load(b.model), precision=b.precision)
 
 
 def ready(path: Path, *, on_device: bool) -> Ready:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from ..export.artifact import Precision
+from ..export.rounded import rounded
+from ..export.rules.shapes import infer_shapes
 from ..runtimes.device import Device
 from ..runtimes.reference import GraphSession
 from ..runtimes.runtime import Runtime, Session, stand_in
@@ -31,7 +34,9 @@ class Subject:
     """False when the compiled file was never opened."""
 
 
-def subject_of(runtime: Runtime, device: Device, compiled: Path, graph: Callable[[], ir.Model]) -> Subject:
+def subject_of(
+    runtime: Runtime, device: Device, compiled: Path, graph: Callable[[], ir.Model], *, precision: Precision
+) -> Subject:
     """Find what this machine can check of a compiled file.
 
     Args:
@@ -39,6 +44,7 @@ def subject_of(runtime: Runtime, device: Device, compiled: Path, graph: Callable
         device: The device it was compiled for.
         compiled: The file.
         graph: Gives the graph it was compiled from.
+        precision: That was written into the graph; float16 is evaluated with every rounding.
     """
     why = stand_in(runtime, device) or ""
     if reason := runtime.cannot_run(device):
@@ -46,10 +52,18 @@ def subject_of(runtime: Runtime, device: Device, compiled: Path, graph: Callable
             f"Built here, never run: {reason}. What was checked is the graph it was built from; on a machine "
             "that runs it, `fourfold verify BUNDLE` checks it and `fourfold bench BUNDLE --save` times it."
         )
-        return Subject(lambda: GraphSession(graph()), "graph", why, warning, ran=False)
+        return Subject(lambda: _graph_session(graph(), precision), "graph", why, warning, ran=False)
     warning = ""
     if reason := runtime.emulated(device):
         warning = f"Checked by a stand-in: {reason}"
     elif why:
         warning = f"Checked on this host in the device's stead: {why}"
     return Subject(lambda: runtime.open(compiled, device), "compiled", why, warning, ran=True)
+
+
+def _graph_session(model: ir.Model, precision: Precision) -> Session:
+    if precision == "fp16":
+        model = model.clone()
+        infer_shapes(model)  # a file does not say the types of all its values
+        model = rounded(model)
+    return GraphSession(model)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 
 from fourfold.errors import RunError, UnavailableError
@@ -14,6 +17,7 @@ from fourfold.harness.bundle import Bundle
 from fourfold.harness.deploy import deploy
 from fourfold.harness.examine import Budget
 from fourfold.harness.listing import availability
+from fourfold.harness.subject import subject_of
 from fourfold.harness.verify import verify
 from fourfold.runtimes import ort
 from fourfold.runtimes.device import Device, get_device
@@ -72,6 +76,20 @@ def test_a_bundle_that_cannot_run_here_says_what_was_checked(unopened: Bundle) -
     assert report.latency is None
     assert report.latency_note == NO_GPU
     assert any(w.startswith("Built here, never run: no GPU was found.") for w in report.warnings)
+
+
+def test_a_float16_graph_in_the_engines_stead_rounds_as_it_is_written() -> None:
+    text = """<ir_version: 10, opset_import: ["": 20]> net (float[B, 4] x) => (float[B, 4] y) {
+        half = Cast<to = 10>(x) scaled = Mul(half, half) wide = Cast<to = 1>(scaled) y = Sin(wide)
+    }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    x = np.random.default_rng(0).uniform(10, 40, (2, 4)).astype(np.float32)
+    device = get_device("cpu-ort")
+    subject = subject_of(Absent(), device, Path("none"), lambda: model, precision="fp16")
+    with subject.open() as session:
+        y = session.run({"x": x})["y"]
+    half = x.astype(np.float16)
+    np.testing.assert_allclose(y, np.sin((half * half).astype(np.float32)), atol=1e-6)
 
 
 def test_what_an_engine_shows_reaches_the_report_and_the_page(unopened: Bundle) -> None:
