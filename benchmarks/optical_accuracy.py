@@ -1,7 +1,8 @@
-"""What the simulated optical processor costs two trained networks in accuracy.
+r"""What the simulated optical processor costs two trained networks in accuracy.
 
     python benchmarks/optical_accuracy.py fatnet_nano --bits 2 4 6 8 12 --images 500 --seeds 1
-    python benchmarks/optical_accuracy.py convshare_vit_nano --bits 4 --photons 1e4 --images 300 --seeds 1
+    python benchmarks/optical_accuracy.py convshare_vit_nano --bits 2 4 6 8 12 --photons 1e3 1e4 \
+        --images 300 --seeds 1
 
 For each network: every detection scheme at 2 to 12 bits of the camera's converter, and homodyne detection
 with 100 to 100,000 electrons at the brightest pixel, each set up on shipped training images. Accuracy is of
