@@ -93,6 +93,7 @@ def optical_conv2d(
     peak: float | None = None,
     level: Tensor | None = None,
     generator: Generator | None = None,
+    shortcut: bool = True,
 ) -> PassResult:
     """Convolve a batch.
 
@@ -105,6 +106,7 @@ def optical_conv2d(
         peak: Largest absolute input that the modulator is set to; ``None``: that of ``inputs``.
         level: ``level`` of an earlier result, which fixes references and exposures; ``None`` measures them.
         generator: Source of all noise.
+        shortcut: See ``simulate_pass``.
 
     Returns:
         The convolution, of shape (B, O, p, q). ``frames`` counts those for one tile per frame and one kernel
@@ -131,6 +133,7 @@ def optical_conv2d(
         summed=-1 if optical else None,
         added=None if optical else -1,
         generator=generator,
+        shortcut=shortcut,
     )
     frames = result.frames * (1 if optical else inputs.shape[1])
     return replace(result, answer=result.answer.flatten(1, 2), frames=frames)

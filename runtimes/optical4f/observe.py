@@ -53,6 +53,8 @@ class Bench:
     added: int | None = None
     """Axis of the answer's leading ones, from the end, that adds after the camera."""
     generator: torch.Generator | None = None
+    alone: bool = False
+    """Whether no two tiles may share a transform."""
 
     def observe(self, inputs: Tensor) -> Seen:
         """Show tiles and read them: a few at a time where nothing depends on all, so as to stay in the cache.
@@ -81,7 +83,7 @@ class Bench:
         """Show tiles and read them, a few kernels at a time."""
         masks = self.masks
         shown = _shown(inputs, self.peak, masks.conditions.input_bits)
-        light = spectrum(shown, masks, self.window, summed=self.summed)
+        light = spectrum(shown, masks, self.window, summed=self.summed, alone=self.alone)
         outputs = masks.kernel.shape[-4] if masks.kernel.dim() > 3 else 1
         pairs = _pairs(light.values.shape[:-2], masks.transfer.shape[:-2])
         # What adds in the light never lies in memory, and a pixel that is read alone has no plane.

@@ -141,7 +141,9 @@ class Spectrum:
     """Size of the first axis of T, which pairing halves."""
 
 
-def spectrum(amplitude: Tensor, masks: Masks, window: Window, *, summed: int | None = None) -> Spectrum:
+def spectrum(
+    amplitude: Tensor, masks: Masks, window: Window, *, summed: int | None = None, alone: bool = False
+) -> Spectrum:
     """Transform tiles.
 
     Args:
@@ -149,6 +151,7 @@ def spectrum(amplitude: Tensor, masks: Masks, window: Window, *, summed: int | N
         masks: What they will pass, with leading axes K that broadcast against T.
         window: Where the tiles lie.
         summed: As in ``fields``.
+        alone: Whether no two tiles may share a transform, and with it the last bit.
 
     Returns:
         The spectrum, for ``fields`` under the same masks or outputs of them.
@@ -161,6 +164,7 @@ def spectrum(amplitude: Tensor, masks: Masks, window: Window, *, summed: int | N
         return Spectrum(fft2(plane).unsqueeze(-3), "packed", tiles)
     if (
         masks.real
+        and not alone
         and masks.packed is None
         and tiles > 1
         and shared(plane, masks)

@@ -91,7 +91,8 @@ def simulate_pass(
         added: An axis of the answer's leading ones, counted from the end, over which what the camera read
             adds.
         generator: Source of all noise of the pass.
-        shortcut: Whether an ideal pass of one small kernel may be computed as the correlation that it is.
+        shortcut: Whether an ideal pass of one small kernel may be computed as the correlation that it is, and
+            two tiles with real fields in one transform. Without, no tile knows of another to the last bit.
 
     Returns:
         The correlation, as linear algebra would have it but for the conditions, and what it took.
@@ -115,7 +116,7 @@ def simulate_pass(
     )
     low, high = (float(value) for value in torch.aminmax(inputs.detach()))
     largest = max(high, -low) if peak is None else peak
-    bench = Bench(masks, window, largest or 1.0, level, summed, added, generator)
+    bench = Bench(masks, window, largest or 1.0, level, summed, added, generator, not shortcut)
     if signs == "pair":
         seen = bench.observe(torch.stack((inputs.clamp(min=0), (-inputs).clamp(min=0))))
         return _result(seen, seen.answer[0] - seen.answer[1], masks, 2)

@@ -50,6 +50,8 @@ def test_a_pass_is_a_correlation(
     lifted = weight + bias(weight) if scheme == "kernel-bias" else weight
     field = conv2d(padded[:, None], lifted[None, None])[:, 0]
     assert float((answer - wanted).norm() / field.norm()) <= TOLERANCE[dtype]
+    # Of the signed answer, the bias takes digits.
+    assert off(answer, wanted) <= TOLERANCE[dtype] * (5 if scheme == "kernel-bias" else 1)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -143,6 +145,20 @@ def test_permuting_the_batch_permutes_the_answer(scheme: str, batch: int) -> Non
         inputs[order][:, channels], conv_masks(weight[:, channels], (10, 10), scheme=scheme)
     ).answer
     assert off(mixed, straight[order]) <= 1e-14
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("batch", "channels", "size"), [(2, 1, 10), (5, 3, 17), (9, 4, 31)])
+def test_permuting_the_batch_permutes_the_answer_to_the_last_bit(
+    dtype: torch.dtype, scheme: str, batch: int, channels: int, size: int
+) -> None:
+    """Without shortcuts: else neighbours share a transform, and with it the last bit."""
+    inputs = torch.rand(batch, channels, size, size, generator=seeded(16), dtype=dtype)
+    weight = torch.randn(6, channels, 3, 3, generator=seeded(17), dtype=dtype)
+    masks, order = conv_masks(weight, (size, size), scheme=scheme), torch.arange(batch).roll(1)
+    straight = optical_conv2d(inputs, masks, shortcut=False).answer
+    assert torch.equal(optical_conv2d(inputs[order], masks, shortcut=False).answer, straight[order])
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
