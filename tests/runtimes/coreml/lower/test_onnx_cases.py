@@ -20,7 +20,7 @@ from fourfold.runtimes.engines import get_runtime
 PHONE = Device("phone", "a phone", "coreml", "aarch64", "ios", "ANE", target="iOS17")
 KINDS = {"float32", "int64", "int32", "bool"}
 """Types that an app can hand over and take."""
-FEWEST = 300
+FEWEST = 600
 """Cases that have to be answered: a change that refuses more of them is a loss."""
 
 Case = tuple[str, onnx.ModelProto, list[Array], list[Array], float]
