@@ -51,6 +51,13 @@ RECIPES = {
     "minimal_nano": FASHION,
     "perceiver_nano": replace(FASHION, steps=3500),
     "moh_vit_nano": replace(FASHION, steps=1500, warmup=150, channels_last=False),
+    "rsmamba_nano": replace(
+        FASHION, steps=2400, batch=64, warmup=150, ema=0.995, bfloat16=False, channels_last=False
+    ),
+    "ep_nano": replace(FASHION, steps=3000),
+    "gaussian_nano": replace(FASHION, steps=3000, channels_last=False),
+    "ggem_nano": replace(FASHION, steps=3000),
+    "path_vit_nano": replace(FASHION, steps=3000, channels_last=False),
     "fatnet_cifar_nano": replace(CIFAR, steps=7000),
     "smt_cifar_nano": replace(GROWING, steps=8500, shift=4),
     "fmvit_cifar_nano": replace(GROWING, steps=8500, shift=4),

@@ -235,4 +235,4 @@ def moh_vit_nano() -> ModelSpec:
 @register
 def moh_vit_nano_skip() -> ModelSpec:
     """The same network, deployed so that a token's unselected heads are not computed."""
-    return _nano("moh_vit_nano_skip", replace(NANO, skip=True))
+    return _nano("moh_vit_nano_skip", replace(NANO, skip=True), weights="moh_vit_nano.safetensors")
