@@ -58,6 +58,12 @@ RECIPES = {
     "gaussian_nano": replace(FASHION, steps=3000, channels_last=False),
     "ggem_nano": replace(FASHION, steps=3000),
     "path_vit_nano": replace(FASHION, steps=3000, channels_last=False),
+    "mhs_vm_nano": Recipe(
+        steps=2000, batch=32, warmup=150, label_smoothing=0.0, edge="reflect", ema=0.995, channels_last=False
+    ),
+    "moh_dit_nano": Recipe(
+        steps=12000, optimizer="Muon", label_smoothing=0.0, ema=0.999, channels_last=False
+    ),
     "fatnet_cifar_nano": replace(CIFAR, steps=7000),
     "smt_cifar_nano": replace(GROWING, steps=8500, shift=4),
     "fmvit_cifar_nano": replace(GROWING, steps=8500, shift=4),

@@ -3,12 +3,13 @@
     OMP_NUM_THREADS=1 python benchmarks/train_nano.py smt_nano FOLDER --checkpoint a.pt
     OMP_NUM_THREADS=1 python benchmarks/train_nano.py smt_cifar_nano cifar10.zip --checkpoint b.pt
 
-FOLDER and the zip are those of ``nano_data.py``. The budget is a number of steps, the batch of a step depends
-on the seed and the step alone, and a run that finds its checkpoint goes on from there. The averaged weights
-are scored on all 10,000 test images, those of Fashion-MNIST also on the 2,000 that the package ships; no test
-image takes part in training or in any choice.
+FOLDER and the zip are those of ``nano_data.py``; ``mhs_vm_nano`` learns from the file of ``pasted_items.py``.
+The budget is a number of steps, the batch of a step depends on the seed and the step alone, and a run that
+finds its checkpoint goes on from there. The averaged weights are scored on all 10,000 test images, those of
+Fashion-MNIST also on the 2,000 that the package ships; no test image takes part in training or in any choice.
 
-``nano_recipe.py`` says how each network is trained. Set ``weights`` in the network's spec afterwards.
+``nano_recipe.py`` says how each network is trained, ``nano_tasks.py`` and its neighbours what it learns. Set
+``weights`` in the network's spec afterwards.
 
 Axis letters: B batch, N images, C channels, H and W height and width, T tokens, M maps of a token, h and w
 their height and width.
@@ -28,44 +29,39 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nano_data import Images, augmented, normalised, read_images, shipped_images
+from nano_data import Images, augmented
+from nano_mask import Mask
+from nano_noise import Noise
 from nano_optimizer import optimizers_for
 from nano_recipe import RECIPES, Recipe, learning_rate, picture_size
+from nano_tasks import Classes, Given, Scores, Task, answers_of
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.models.conv_share_vit import SharedConv
-from fourfold.models.image_sets import CIFAR10, FASHION_MNIST
 from fourfold.models.registry import get_spec
-from fourfold.models.spec import ModelSpec, Preprocess
+from fourfold.models.spec import ModelSpec
 
 TRAINED = Path(__file__).parents[1] / "models" / "trained"
-SETS = {
-    FASHION_MNIST: "Fashion-MNIST, all 60,000 training images",
-    CIFAR10: "CIFAR-10, all 50,000 training images",
-}
+OTHERS: dict[str, Task] = {"mhs_vm_nano": Mask(), "moh_dit_nano": Noise()}
+"""Networks that learn something else than classes."""
 
 
-def preprocess_of(spec: ModelSpec) -> Preprocess:
-    """Give the preprocessing of a network that answers for one of the sets."""
-    if spec.preprocess not in SETS:
-        message = f"expected a network for Fashion-MNIST or CIFAR-10, got {spec.name}; see fourfold models"
-        raise SystemExit(message)
-    return spec.preprocess
+def task_of(spec: ModelSpec) -> Task:
+    """Give what a network learns."""
+    return OTHERS.get(spec.name) or Classes(spec)
 
 
-def batch_at(images: Images, recipe: Recipe, preprocess: Preprocess, step: int) -> tuple[Tensor, Tensor]:
+def batch_at(task: Task, images: Images, recipe: Recipe, step: int) -> Given:
     """Give one step's batch: a slice of the epoch's permutation, mirrored and shifted at random."""
     per_epoch = len(images) // recipe.batch
     epoch, index = divmod(step, per_epoch)
     order = torch.randperm(len(images), generator=_generator(recipe.seed, 1, epoch))
     chosen = order[index * recipe.batch : (index + 1) * recipe.batch]
     pixels = augmented(images.pixels[chosen], recipe.shift, recipe.edge, _generator(recipe.seed, 2, step))
-    x, size = normalised(pixels, preprocess), picture_size(recipe, step, pixels.shape[-1])
-    if size != x.shape[-1]:
-        x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
-    return x, images.labels[chosen]
+    size = picture_size(recipe, step, pixels.shape[-1])
+    return task.given(pixels, images.labels[chosen], size, _generator(recipe.seed, 4, step))
 
 
 def _generator(*key: int) -> torch.Generator:
@@ -86,23 +82,6 @@ def average(ema: nn.Module, model: nn.Module, decay: float) -> None:
             mean.copy_(value)
 
 
-@torch.no_grad()
-def accuracies(model: nn.Module, images: Images, preprocess: Preprocess) -> list[float]:
-    """Share of right answers of every output, in order."""
-    model.eval()
-    right: list[list[Tensor]] = []
-    for pixels, labels in zip(images.pixels.split(500), images.labels.split(500), strict=True):
-        logits = outputs_of(model, normalised(pixels, preprocess))
-        right.append([(one.argmax(1) == labels).sum() for one in logits])
-    return [int(sum(counts)) / len(images) for counts in zip(*right, strict=True)]
-
-
-def outputs_of(model: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
-    """Give the logits (B, K) of every exit; most networks have one."""
-    answer = model(x)
-    return (answer,) if isinstance(answer, Tensor) else tuple(answer)
-
-
 def multiply_tokens(model: nn.Module) -> None:
     """Compute convolutions that cover a whole token as matrix products: the same sums, faster here."""
     for module in model.modules():
@@ -116,10 +95,10 @@ def _product(shared: SharedConv, x: Tensor) -> Tensor:
     return answer.reshape(*x.shape[:2], *shared.shape)
 
 
-def train(spec: ModelSpec, images: Images, recipe: Recipe, checkpoint: Path) -> nn.Module:
+def train(spec: ModelSpec, task: Task, images: Images, recipe: Recipe, checkpoint: Path) -> nn.Module:
     """Run the recipe and return the averaged model."""
     torch.manual_seed(recipe.seed)
-    model, preprocess = spec.build(), preprocess_of(spec)
+    model = spec.build()
     if recipe.channels_last:
         model = model.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model)
@@ -128,31 +107,30 @@ def train(spec: ModelSpec, images: Images, recipe: Recipe, checkpoint: Path) -> 
     parts = {"model": model, "ema": ema} | {f"optimizer{i}": o for i, o in enumerate(optimizers)}
     start, began = resume(checkpoint, recipe, parts), time.perf_counter()
     for step in range(start, recipe.steps):
-        loss = train_step(model, optimizers, batch_at(images, recipe, preprocess, step), recipe, step)
+        loss = loss_at(model, task, batch_at(task, images, recipe, step), recipe, step)
+        descend(model, loss, optimizers, recipe, step)
         average(ema, model, min(recipe.ema, (1 + step) / (10 + step)))
         if (step + 1) % 100 == 0:
             pace = (time.perf_counter() - began) / (step + 1 - start)
             print(f"step {step + 1}/{recipe.steps} loss {loss:.4f} {pace:.3f} s/step", flush=True)
         if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
             save_checkpoint(checkpoint, recipe, step + 1, parts)
-    return ema
+    return ema.eval()
 
 
-def train_step(
-    model: nn.Module,
-    optimizers: Iterable[torch.optim.Optimizer],
-    batch: tuple[Tensor, Tensor],
-    recipe: Recipe,
-    step: int,
-) -> float:
-    """Do one step and return its loss, the mean over all exits."""
+def loss_at(model: nn.Module, task: Task, batch: Given, recipe: Recipe, step: int) -> Tensor:
+    """Compute the loss of one step."""
     model.train()
     torch.manual_seed(_seed(recipe.seed, 3, step))  # of dropout, so that a resumed run goes on alike
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-        exits = outputs_of(model, batch[0])
-    smoothing = recipe.label_smoothing
-    losses = [F.cross_entropy(logits.float(), batch[1], label_smoothing=smoothing) for logits in exits]
-    loss = torch.stack(losses).mean()
+        answers = answers_of(model, batch.inputs)
+    return task.loss(answers, batch.target, recipe.label_smoothing)
+
+
+def descend(
+    model: nn.Module, loss: Tensor, optimizers: Iterable[torch.optim.Optimizer], recipe: Recipe, step: int
+) -> None:
+    """Move all weights by one step."""
     model.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
@@ -160,7 +138,6 @@ def train_step(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
         optimizer.step()
-    return loss.item()
 
 
 Part = nn.Module | torch.optim.Optimizer
@@ -188,32 +165,14 @@ def save_checkpoint(path: Path, recipe: Recipe, step: int, parts: dict[str, Part
     unfinished.replace(path)
 
 
-Scores = dict[str, float | dict[str, float]]
-
-
-def scores_of(spec: ModelSpec, model: nn.Module, test: Images) -> Scores:
-    """Score on all test images, and on the shipped ones where some are."""
-    preprocess = preprocess_of(spec)
-    own = accuracies(model, test, preprocess)
-    scores: Scores = {f"accuracy_{len(test)}": own[-1]}
-    if preprocess == FASHION_MNIST:
-        shipped = shipped_images()
-        scores[f"accuracy_shipped_{len(shipped)}"] = accuracies(model, shipped, preprocess)[-1]
-    if len(own) > 1:
-        scores["exits"] = dict(zip(spec.outputs, own, strict=True))
-    return scores
-
-
-def write(
-    spec: ModelSpec, model: nn.Module, recipe: Recipe, scores: dict[str, float | dict[str, float]]
-) -> None:
+def write(spec: ModelSpec, model: nn.Module, recipe: Recipe, data: str, scores: Scores) -> None:
     """Write the weights and, beside them, how they came about and what they score."""
     weights = TRAINED / f"{spec.name}.safetensors"
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
     weights.chmod(0o644)
     record = {
         "model": spec.name,
-        "data": SETS[preprocess_of(spec)],
+        "data": data,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "recipe": asdict(recipe) | {"schedule": "linear warm-up, cosine to zero"},
         "torch": torch.__version__,
@@ -228,7 +187,7 @@ def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", help="name of the network in the zoo", choices=sorted(RECIPES))
-    parser.add_argument("data", type=Path, help="folder with the four *-ubyte.gz files, or a zip of CIFAR-10")
+    parser.add_argument("data", type=Path, help="folder of Fashion-MNIST, zip of CIFAR-10, or pasted items")
     parser.add_argument("--checkpoint", type=Path, required=True, help="where to keep the state of the run")
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     return parser.parse_args()
@@ -240,9 +199,11 @@ def main() -> None:
     torch.set_num_threads(1)
     spec, recipe = get_spec(options.model), RECIPES[options.model]
     recipe = replace(recipe, steps=options.steps or recipe.steps)
-    splits = read_images(spec, options.data, options.checkpoint.parent)
-    model = train(spec, splits["train"], recipe, options.checkpoint)
-    write(spec, model, recipe, scores_of(spec, model, splits["test"]))
+    task = task_of(spec)
+    data = task.data
+    splits = task.read(options.data, options.checkpoint.parent)
+    model = train(spec, task, splits["train"], recipe, options.checkpoint)
+    write(spec, model, recipe, data, task.scores(model, splits["test"]))
 
 
 if __name__ == "__main__":
