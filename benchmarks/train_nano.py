@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nano_data import Images, augmented
-from nano_mask import Mask
+from nano_mask import Mask, Regions
 from nano_noise import Noise
 from nano_optimizer import optimizers_for
 from nano_recipe import RECIPES, Recipe, learning_rate, picture_size
@@ -44,7 +44,7 @@ from fourfold.models.registry import get_spec
 from fourfold.models.spec import ModelSpec
 
 TRAINED = Path(__file__).parents[1] / "models" / "trained"
-OTHERS: dict[str, Task] = {"mhs_vm_nano": Mask(), "moh_dit_nano": Noise()}
+OTHERS: dict[str, Task] = {"mhs_vm_nano": Mask(), "moh_dit_nano": Noise(), "m3vit_nano_semseg": Regions()}
 """Networks that learn something else than classes."""
 
 

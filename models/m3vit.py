@@ -9,7 +9,8 @@ for each task that is wanted, and pictures of one batch may want different ones.
 
     4 times: relu(BN(conv_3(x))), then twice as large by interpolation; a 1x1 convolution before the last
 
-so a network with a decoder is built for one task, and holds the gates of this task only.
+so a network with a decoder is built for one task, and holds the gates of this task only. A doubling undoes a
+half of the patches' side; for patches of fewer than 16 pixels the first convolutions are not followed by one.
 
 The trained form computes all experts for all tokens. The deploy form sorts pairs of token and expert into
 tiles (``routing``) and computes those only: K N pairs and less than one tile per expert more, instead of E N,
@@ -23,7 +24,9 @@ K experts of a token.
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -31,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .fuse_modules import fold_conv_norm
+from .image_sets import CIFAR10
 from .m3vit_blocks import Block, M3VitConfig
 from .registry import register
 from .spec import EQUAL_OUTPUTS, ModelSpec, Preprocess, TensorSpec
@@ -114,6 +118,7 @@ class Decoder(nn.Module):
     def __init__(self, config: M3VitConfig, outputs: int) -> None:
         super().__init__()
         self.grid = config.grid
+        self.first_doubled = 4 - int(math.log2(config.patch))
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         for i in range(4):
             channels = config.decoder if i else config.dim
@@ -127,7 +132,8 @@ class Decoder(nn.Module):
         for i in range(4):
             x = F.relu(self.get_submodule(f"syncbn_fc_{i}")(self.get_submodule(f"conv_{i}")(x)))
             x = self.conv_4(x) if i == 3 else x
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            if i >= self.first_doubled:
+                x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         return x
 
     def fused(self) -> Decoder:
@@ -168,7 +174,10 @@ SMALL_NYUD = M3VitConfig((480, 640), 384, tasks=2)
 BASE_PASCAL = M3VitConfig((512, 512), 768, tasks=5)
 SMALL_SEMSEG = M3VitConfig((512, 512), 384, tasks=1)
 NANO = M3VitConfig((32, 32), 64, tasks=2, depth=4, heads=4, experts=8, top_k=4, patch=4)
+NANO_SEMSEG = replace(NANO, tasks=1, decoder=48)
 PASCAL_CLASSES = 21
+PASTED_CLASSES = 11
+"""A photograph of CIFAR-10, and the ten kinds of items of Fashion-MNIST pasted over it."""
 
 PAPER = "M3ViT: Mixture-of-Experts Vision Transformer for Multi-task Learning, arXiv 2210.14793"
 NORMALISED = Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="stretch")
@@ -195,6 +204,20 @@ def _backbone(name: str, config: M3VitConfig, params: int | None = None) -> Mode
 def m3vit_nano() -> ModelSpec:
     """A small sibling for two tasks on 32x32 pictures; four of eight experts are selected."""
     return _backbone("m3vit_nano", NANO)
+
+
+@register
+def m3vit_nano_semseg() -> ModelSpec:
+    """A small sibling with the decoder of one task, segmentation of 32x32 pictures into 11 classes."""
+    return ModelSpec(
+        name="m3vit_nano_semseg",
+        build=partial(OneTask, NANO_SEMSEG, PASTED_CLASSES),
+        inputs=(TensorSpec("image", ("batch", 3, *NANO_SEMSEG.size)),),
+        paper=f"the blocks of {PAPER}, at a size of our own",
+        licence="MIT",
+        checked="forward written from the formulae",
+        preprocess=CIFAR10,
+    )
 
 
 @register

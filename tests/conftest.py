@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
-    """Load a script of ``benchmarks/`` by name; its folder is no package, and scripts read their neighbours."""
+    """Load a script of ``benchmarks/`` by name, from a folder that is no package."""
 
     def load(name: str) -> ModuleType:
         monkeypatch.syspath_prepend(BENCHMARKS)

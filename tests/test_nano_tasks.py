@@ -1,6 +1,7 @@
 """What the small networks learn: pasted items and their masks, drawn noise and its variance."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -17,7 +18,9 @@ def test_pasted_item_covers_its_mask_and_nothing_else(benchmark: Benchmark) -> N
     rng = np.random.default_rng(0)
     items = rng.integers(1, 256, (5, 6, 4)).astype(np.uint8) * (rng.random((5, 6, 4)) < 0.7)
     photos = rng.integers(0, 256, (3, 9, 8, 3)).astype(np.uint8)
-    pictures, masks = benchmark("pasted_items").pasted(items.astype(np.uint8), photos, seed=4)
+    pictures, maps = benchmark("pasted_items").pasted(items.astype(np.uint8), np.arange(5), photos, seed=4)
+    masks = maps > 0
+    assert [set(np.unique(where)) for where in maps] == [{0, label + 1} for label in range(5)]
     under = photos[[0, 1, 2, 0, 1]]
     assert np.array_equal(pictures[masks == 0], under[masks == 0])
     assert [int((mask > 0).sum()) for mask in masks] == [int((item > 0).sum()) for item in items]
@@ -30,16 +33,45 @@ def test_pasted_item_covers_its_mask_and_nothing_else(benchmark: Benchmark) -> N
 def test_places_and_colours_differ_but_a_seed_repeats_them(benchmark: Benchmark) -> None:
     items, photos = np.full((40, 2, 2), 200, np.uint8), np.zeros((1, 5, 5, 3), np.uint8)
     pasted = benchmark("pasted_items").pasted
-    pictures, masks = pasted(items, photos, seed=1)
-    assert np.array_equal(pictures, pasted(items, photos, seed=1)[0])
-    assert len(np.unique(masks, axis=0)) > 10
+    pictures, maps = pasted(items, np.zeros(40, int), photos, seed=1)
+    assert np.array_equal(pictures, pasted(items, np.zeros(40, int), photos, seed=1)[0])
+    assert len(np.unique(maps, axis=0)) > 10
     assert len(np.unique(pictures.max(axis=(1, 2)), axis=0)) == 40
 
 
-def test_overlap_counts_intersection_and_union(benchmark: Benchmark) -> None:
-    found = torch.tensor([[1, 1, 0, 0]], dtype=torch.bool)
-    right = torch.tensor([[1, 0, 1, 0]], dtype=torch.bool)
-    assert benchmark("nano_mask").overlap(found, right) == (1, 3)
+def test_union_of_each_class_is_counted_over_all_pixels(benchmark: Benchmark) -> None:
+    mask, generator = benchmark("nano_mask"), torch.Generator().manual_seed(0)
+    found, right = (torch.randint(4, (6, 9, 9), generator=generator) for _ in range(2))
+    shares = mask.unions(mask.confusion(found, right, 5))
+    for k in range(4):
+        both, either = ((found == k) & (right == k)).sum(), ((found == k) | (right == k)).sum()
+        assert shares[k] == pytest.approx(float(both / either))
+    assert shares[4] == 0
+
+
+@pytest.mark.parametrize(("task", "figure"), [("Mask", "iou_4"), ("Regions", "mean_iou_4")])
+def test_right_answers_score_one(benchmark: Benchmark, task: str, figure: str) -> None:
+    maps = torch.arange(44).reshape(4, 1, 1, 11).expand(-1, 1, 3, -1) % 11
+    pixels = torch.cat([maps.expand(-1, 3, -1, -1), maps], dim=1).to(torch.uint8)
+    test = benchmark("nano_data").Images(pixels, torch.zeros(4))
+
+    class Answers(torch.nn.Module):
+        def forward(self, _: torch.Tensor) -> torch.Tensor:
+            one = (maps > 0).float()
+            return one if task == "Mask" else torch.nn.functional.one_hot(maps[:, 0], 11).movedim(-1, 1)
+
+    learned = getattr(benchmark("nano_mask"), task)()
+    assert learned.scores(Answers(), test) == {figure: 1.0}
+    given = learned.given(pixels, test.labels, 11, torch.Generator())
+    assert torch.equal(given.target.reshape(4, 3, 11) > 0, maps[:, 0] > 0)
+
+
+def test_file_that_is_not_one_of_pasted_items_is_refused(benchmark: Benchmark, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", train=np.zeros(3))
+    (tmp_path / "b.npz").write_text("no archive")
+    for name in ("a.npz", "b.npz", "missing.npz"):
+        with pytest.raises(SystemExit, match=r"expected a file of pasted_items\.py"):
+            benchmark("nano_mask").read_pasted(tmp_path / name)
 
 
 def test_mask_moves_with_its_picture(benchmark: Benchmark) -> None:

@@ -135,9 +135,11 @@ def test_deploy_form_equals_the_trained_form(randomise) -> None:
     assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in fused.parameters()}
 
 
-def test_one_task_with_decoder_equals_its_formula(randomise, folds_exactly) -> None:
+@pytest.mark.parametrize(("patch", "alike"), [(16, 0), (8, 1), (4, 2)])
+def test_one_task_with_decoder_equals_its_formula(randomise, folds_exactly, patch: int, alike: int) -> None:
     torch.manual_seed(1)
-    model = randomise(family.OneTask(replace(TINY, tasks=1, decoder=16), 5)).double()
+    config = replace(TINY, tasks=1, decoder=16, patch=patch)
+    model = randomise(family.OneTask(config, 5)).double()
     for value in model.decoder.parameters():
         if value.ndim == 4:
             nn.init.kaiming_normal_(value)  # a narrow decoder's usual start passes nothing on
@@ -146,14 +148,14 @@ def test_one_task_with_decoder_equals_its_formula(randomise, folds_exactly) -> N
         tokens = model.backbone(x, torch.zeros(2, dtype=torch.int64))
         w, actual = model.decoder.state_dict(), model(x)
         y = F.layer_norm(tokens[:, 1:], (12,), w["norm.weight"], w["norm.bias"], eps=1e-6)
-        y = y.mT.reshape(2, 12, 4, 6)
+        y = y.mT.reshape(2, 12, 32 // patch, 48 // patch)
         for i in range(4):
             y = F.conv2d(y, w[f"conv_{i}.weight"], w[f"conv_{i}.bias"], padding=1)
             stats = (w[f"syncbn_fc_{i}.{n}"] for n in ("running_mean", "running_var", "weight", "bias"))
             y = F.batch_norm(y, *stats).relu()
             y = F.conv2d(y, w["conv_4.weight"], w["conv_4.bias"]) if i == 3 else y
-            y = nn.Upsample(scale_factor=2, mode="bilinear")(y)
-    assert actual.shape == (2, 5, 64, 96)
+            y = y if i < alike else nn.Upsample(scale_factor=2, mode="bilinear")(y)
+    assert actual.shape == (2, 5, 32, 48)
     assert (actual - y).abs().max() <= 1e-12 * y.abs().max()
     folds_exactly(model, x)
 
