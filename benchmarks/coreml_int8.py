@@ -21,10 +21,11 @@ from coreml_int8_page import Row, Table, page
 from coreml_walk import COREML, ORT, alike, walk
 from fashion_mnist_subset import read_split
 from given import a_fashion_folder, a_zip
+from nano_data import trained_classifiers
 
 from fourfold.export.artifact import Array
 from fourfold.harness.accuracy import paired_accuracy
-from fourfold.models.registry import get_spec, model_names
+from fourfold.models.registry import get_spec
 
 PAGE = Path(__file__).with_suffix(".md")
 RECORD = PAGE.with_suffix(".json")
@@ -65,7 +66,7 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Measure what is missing, and write the table after every network."""
     options = parsed()
-    trained = [name for name in model_names() if get_spec(name).weights]
+    trained = trained_classifiers()
     table: Table = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     table = {name: row for name, row in table.items() if name in trained}
     with tempfile.TemporaryDirectory() as folder:

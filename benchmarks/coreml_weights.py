@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from coreml_weights_page import Figures, Table, page
 from given import a_zip
+from nano_data import trained_classifiers
 from PIL import Image
 
 import fourfold
@@ -27,7 +28,7 @@ from fourfold.errors import VerdictError
 from fourfold.export.artifact import Compression
 from fourfold.harness.examine import Budget
 from fourfold.harness.result import Accuracy
-from fourfold.models.registry import get_spec, model_names
+from fourfold.models.registry import get_spec
 
 PAGE = Path(__file__).with_suffix(".md")
 RECORD = PAGE.with_suffix(".json")
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="measure every network anew")
     options = parser.parse_args()
     table: Table = json.loads(RECORD.read_text()) if RECORD.exists() and not options.again else {}
-    names = [name for name in model_names() if get_spec(name).weights]
+    names = trained_classifiers()
     table = {name: figures for name, figures in table.items() if name in names}
     with tempfile.TemporaryDirectory() as folder:
         cifar = pictures(options.cifar, Path(folder) / "cifar.npz")

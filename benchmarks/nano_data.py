@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from fourfold.models.registry import get_spec, model_names
 from fourfold.models.spec import ModelSpec, Preprocess
 
 SHIPPED = Path(__file__).parents[1] / "calibration" / "data" / "fashion_mnist.npz"
@@ -36,6 +37,12 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def trained_classifiers() -> list[str]:
+    """Name the networks of the zoo that have shipped weights and give classes."""
+    specs = map(get_spec, model_names())
+    return [spec.name for spec in specs if spec.weights and spec.labels]
 
 
 def read_images(spec: ModelSpec, source: Path, cache: Path) -> dict[str, Images]:

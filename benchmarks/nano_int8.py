@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 from fashion_mnist_subset import read_split
 from given import a_fashion_folder, a_zip
+from nano_data import trained_classifiers
 from nano_int8_page import Figures, Table, page
 
 import fourfold
 from fourfold.harness.examine import Budget
 from fourfold.harness.result import Accuracy
-from fourfold.models.registry import get_spec, model_names
+from fourfold.models.registry import get_spec
 
 PAGE = Path(__file__).with_suffix(".md")
 RECORD = PAGE.with_suffix(".json")
@@ -61,7 +62,7 @@ def main() -> None:
     """Measure what is missing, and write the table after every network."""
     options = parsed()
     table: Table = json.loads(RECORD.read_text()) if RECORD.exists() and not options.again else {}
-    names = [name for name in model_names() if get_spec(name).weights]
+    names = trained_classifiers()
     table = {name: figures for name, figures in table.items() if name in names}
     with tempfile.TemporaryDirectory() as folder:
         fashion = Path(folder) / "fashion.npz"
