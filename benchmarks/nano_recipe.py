@@ -55,7 +55,7 @@ RECIPES = {
         FASHION, steps=2400, batch=64, warmup=150, ema=0.995, bfloat16=False, channels_last=False
     ),
     "ep_nano": replace(FASHION, steps=3000),
-    "gaussian_nano": replace(FASHION, steps=3000, channels_last=False),
+    "gaussian_nano": replace(FASHION, steps=2000, batch=64, warmup=150, ema=0.995, channels_last=False),
     "ggem_nano": replace(FASHION, steps=3000),
     "path_vit_nano": replace(FASHION, steps=3000, channels_last=False),
     "mhs_vm_nano": Recipe(
