@@ -18,10 +18,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 from fashion_mnist_subset import read_split
+from given import FASHION
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from fourfold.models.image_sets import CIFAR10_LABELS
 from fourfold.models.registry import get_spec, model_names
 from fourfold.models.spec import ModelSpec, Preprocess
 
@@ -49,20 +51,38 @@ def read_images(spec: ModelSpec, source: Path, cache: Path) -> dict[str, Images]
     """Read the splits ``"train"`` and ``"test"`` of the set that a network answers for.
 
     Args:
-        spec: The network, which names its classes.
+        spec: The network.
         source: A folder of Fashion-MNIST, or a zip of CIFAR-10's layout.
         cache: A folder for decoded pictures.
     """
     coloured = spec.preprocess is not None and spec.preprocess.mode == "RGB"
-    if not source.exists() or (source.suffix == ".zip") != coloured:
-        kind = "a zip of CIFAR-10" if coloured else "the folder of Fashion-MNIST"
-        message = f"expected {kind} for {spec.name}, got {source}; see --help"
+    return read_cifar(source, cache) if coloured else read_fashion(source)
+
+
+def read_fashion(source: Path) -> dict[str, Images]:
+    """Read both splits of Fashion-MNIST.
+
+    Raises:
+        SystemExit: If a file is not there.
+    """
+    if not all((source / name).is_file() for name in FASHION):
+        message = f"expected a folder with the files of Fashion-MNIST, got {source}; see --help"
         raise SystemExit(message)
-    if not coloured:
-        return {"train": _images(*read_split(source, "train")), "test": _images(*read_split(source, "t10k"))}
+    return {"train": _images(*read_split(source, "train")), "test": _images(*read_split(source, "t10k"))}
+
+
+def read_cifar(source: Path, cache: Path) -> dict[str, Images]:
+    """Read both splits of CIFAR-10, decoded once into the folder ``cache``.
+
+    Raises:
+        SystemExit: If the path is no zip, or the zip has other pictures.
+    """
+    if not zipfile.is_zipfile(source):
+        message = f"expected a zip of CIFAR-10, got {source}; see --help"
+        raise SystemExit(message)
     decoded = cache / f"{source.stem}-{source.stat().st_size}.npz"
     if not decoded.exists():
-        np.savez(decoded, **_decode(source, spec.labels))
+        np.savez(decoded, **_decode(source, CIFAR10_LABELS))
     with np.load(decoded) as arrays:
         return {split: _images(arrays[split], arrays[f"{split}_labels"]) for split in ("train", "test")}
 

@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from nano_data import Images, read_images
+from nano_data import Images, read_fashion
 from nano_tasks import Given, Scores, answers_of
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from fourfold.models.registry import get_spec
 
 STEPS = 1000
 BETA = torch.linspace(1e-4, 0.02, STEPS, dtype=torch.float64)
@@ -46,7 +44,7 @@ class Noise:
 
     def read(self, source: Path, cache: Path) -> dict[str, Images]:
         """Read Fashion-MNIST."""
-        return read_images(get_spec("fatnet_nano"), source, cache)
+        return read_fashion(source)
 
     def given(self, pixels: Tensor, labels: Tensor, size: int, generator: torch.Generator) -> Given:
         """Draw steps and noise; the target is both."""

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 from fashion_mnist_subset import read_split
 from given import a_fashion_folder, a_zip
-from nano_data import read_images
+from nano_data import read_cifar
 
 from fourfold.export.artifact import Array
-from fourfold.models.registry import get_spec
 
 SEED = 0
 DARKEST = 0.4
@@ -69,7 +68,7 @@ def main() -> None:
     """Write both splits."""
     options = parsed()
     with tempfile.TemporaryDirectory() as cache:
-        photos = read_images(get_spec("ep_cifar_nano"), options.cifar, Path(cache))
+        photos = read_cifar(options.cifar, Path(cache))
     arrays: dict[str, Array] = {}
     for index, (split, name) in enumerate((("train", "train"), ("test", "t10k"))):
         items, labels = read_split(options.fashion, name)
