@@ -21,6 +21,7 @@ from .check import check
 from .names import name_after_modules, name_dimensions
 from .parity import fresh_inputs, require
 from .quiet import quiet
+from .rules.tidy import clean_export
 from .torch_run import torch_run
 
 OPSETS = (18, 25)
@@ -133,9 +134,11 @@ def _write(
                 input_names=[spec.name for spec in inputs],
                 output_names=list(outputs),
                 external_data=False,
-                optimize=True,
+                optimize=False,
                 verbose=False,
             )
+            if written is not None:
+                clean_export()(written.model)
     except Exception as error:
         raise _build_error(error) from error
     if written is None or written.model.opset_imports.get("") != opset:

@@ -13,8 +13,13 @@ A graph that holds DequantizeLinear of a constant keeps it: folding it would und
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import onnx_ir as ir
 import onnx_ir.passes.common as library
+
+if TYPE_CHECKING:
+    from onnxscript.rewriter import RewriteRule
 
 
 class FoldConstants(ir.passes.InPlacePass):
@@ -38,6 +43,56 @@ class FoldConstants(ir.passes.InPlacePass):
 def fold_constants() -> ir.passes.PassBase:
     """Make the pass that folds constants and drops what they came from."""
     return ir.passes.Sequential(FoldConstants(), library.RemoveUnusedNodesPass())
+
+
+def clean_export() -> ir.passes.PassBase:
+    """Make the pass that turns what torch's exporter writes into a graph without functions and leftovers.
+
+    It takes the place of the exporter's ``optimize=True`` and does the same, but for one rule: two halves of
+    a tensor stay two Slices. As that rule seeks a pair of operators, it tries each with all others, so that
+    its time grows with the square of the graph: with the 40,000 operators of a large network it takes hours.
+    """
+    from onnxscript.rewriter import RewritePass, RewriteRuleSet
+
+    both_ways = RewriteRuleSet(_commuting_rules(), commute=True).rules
+    return ir.passes.Sequential(
+        library.InlinePass(),
+        ir.passes.PassManager(
+            [FoldConstants(), RewritePass([*both_ways, *_export_rules()]), library.RemoveUnusedNodesPass()],
+            steps=2,
+            early_stop=True,
+        ),
+        library.RemoveUnusedFunctionsPass(),
+        library.RemoveUnusedOpsetsPass(),
+        library.LiftSubgraphInitializersToMainGraphPass(),
+        library.DeduplicateInitializersPass(),
+        library.CommonSubexpressionEliminationPass(),
+        library.OutputFixPass(),
+        library.NameFixPass(),
+    )
+
+
+def _commuting_rules() -> list[RewriteRule]:
+    from onnxscript.rewriter.rules import common
+
+    return [common.mul_by_1_rule, common.add_0_rule]
+
+
+def _export_rules() -> list[RewriteRule]:
+    from onnxscript.rewriter.rules import common
+
+    names = (
+        "sub_0 div_by_1 dropout_zero dropout_inference two_reshapes_matmul_reshape "
+        "one_reshape_matmul_reshape cast_constant_of_shape cast_constant_of_shape_without_value "
+        "collapse_slice collapse_slice2 materialize_reshape_shape min_min max_max min_max max_min "
+        "successive_clip_relu successive_relu_clip successive_relu successive_clip cast_cast no_op_cast "
+        "no_op_expand flatten_to_reshape reshape_reshape no_op_transpose transpose_transpose "
+        "unsqueeze_unsqueeze squeeze_reshape_1d no_op_dynamic_scatter_nd no_op_static_scatter_nd "
+        "normalize_pad_format_conv fuse_pad_into_conv fuse_batchnorm_into_conv "
+        "fuse_batchnorm_into_conv_transpose fuse_batchnorm_into_gemm remove_optional_bias_from_conv "
+        "remove_optional_bias_from_conv_transpose remove_optional_bias_from_gemm"
+    )
+    return [getattr(common, f"{name}_rule") for name in names.split()]
 
 
 def simplify() -> ir.passes.PassBase:

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from torch import nn
 
 from fourfold.errors import BuildError, VerdictError
 from fourfold.export.artifact import Step
+from fourfold.export.quiet import quiet
 from fourfold.export.to_onnx import to_onnx
 from fourfold.models.spec import TensorSpec
 from fourfold.runtimes.reference import evaluate
@@ -47,6 +50,40 @@ def test_the_graph_is_what_was_asked_and_answers_like_torch(opset: int, capsys) 
         expected = module(torch.from_numpy(image.copy())).numpy()
     np.testing.assert_allclose(exported.golden.outputs["features"], expected, rtol=1e-6)
     assert capsys.readouterr() == ("", "")
+
+
+class Leftovers(nn.Module):
+    """Much that an exporter writes and nobody needs: casts, shapes, no-ops, constants, two halves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.drop, self.mix = convolutional(), nn.Dropout(), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.drop(self.conv(nn.functional.pad(x, (1, 0, 1, 0))).clamp(0, 6).relu() * 1.0 + 0)
+        y = y.flatten(2).transpose(1, 2).transpose(1, 2).transpose(1, 2)
+        y = y.float().reshape(x.shape[0], -1, 4).unsqueeze(1).squeeze(1)
+        return self.mix(y).softmax(-1) * torch.ones(4).cumsum(0)
+
+
+def test_graph_is_as_small_as_the_exporters_own_optimizer_makes_it() -> None:
+    module = Leftovers().eval()
+    ours = export(module).model.graph
+    free = ({0: torch.export.Dim("batch")},)
+    with quiet():
+        program = torch.export.export(module, (torch.randn(2, 3, 8, 8),), dynamic_shapes=free, strict=False)
+        theirs = torch.onnx.export(program, dynamo=True, opset_version=20, optimize=True, verbose=False)
+    assert theirs is not None
+    assert Counter(n.op_type for n in ours) == Counter(n.op_type for n in theirs.model.graph)
+
+
+def test_halves_stay_slices_and_answer_like_torch() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[..., :4] * x[..., 4:].sigmoid()
+
+    # A rule that finds pairs tries every operator with all others, which large graphs have no time for.
+    assert [n.op_type for n in export(Halves()).model.graph].count("Slice") == 2
 
 
 def test_names_lead_back_to_the_modules() -> None:
