@@ -61,7 +61,7 @@ RECIPES = {
     "mhs_vm_nano": Recipe(
         steps=2000, batch=32, warmup=150, label_smoothing=0.0, edge="reflect", ema=0.995, channels_last=False
     ),
-    "m3vit_nano_semseg": replace(FASHION, steps=4000, edge="reflect", channels_last=False),
+    "m3vit_nano_semseg": replace(FASHION, steps=3000, edge="reflect", channels_last=False),
     "moh_dit_nano": Recipe(
         steps=12000, optimizer="Muon", label_smoothing=0.0, ema=0.999, channels_last=False
     ),
