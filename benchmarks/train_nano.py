@@ -168,7 +168,8 @@ def save_checkpoint(path: Path, recipe: Recipe, step: int, parts: dict[str, Part
 def write(spec: ModelSpec, model: nn.Module, recipe: Recipe, data: str, scores: Scores) -> None:
     """Write the weights and, beside them, how they came about and what they score."""
     weights = TRAINED / f"{spec.name}.safetensors"
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, weights)
+    # Copied, since some networks have a tensor under two names, as their public checkpoints do.
+    save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, weights)
     weights.chmod(0o644)
     record = {
         "model": spec.name,
