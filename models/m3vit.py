@@ -215,7 +215,8 @@ def m3vit_nano_semseg() -> ModelSpec:
         inputs=(TensorSpec("image", ("batch", 3, *NANO_SEMSEG.size)),),
         paper=f"the blocks of {PAPER}, at a size of our own",
         licence="MIT",
-        checked="forward written from the formulae",
+        checked="forward written from the formulae; scored by the items pasted over CIFAR-10",
+        weights="m3vit_nano_semseg.safetensors",
         preprocess=CIFAR10,
     )
 
