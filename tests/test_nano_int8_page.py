@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from fourfold.models.registry import get_spec
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 TABLE = json.loads((BENCHMARKS / "nano_int8.json").read_text())
@@ -16,6 +18,8 @@ def test_page_follows_from_the_json(benchmark: Callable[[str], ModuleType]) -> N
 
 def test_float_figures_are_those_of_the_records() -> None:
     for name, devices in TABLE.items():
-        record = json.loads((ROOT / "models" / "trained" / f"{name}.json").read_text())
+        weights = get_spec(name).weights
+        assert weights is not None
+        record = json.loads((ROOT / "models" / "trained" / weights).with_suffix(".json").read_text())
         scored = {figures["float_correct"] / figures["n"] for figures in devices.values()}
         assert scored == {record["accuracy_10000"]}, name
