@@ -53,6 +53,7 @@ LAYER = RsMambaConfig(depth=1, dim=192)
 ROUNDS, BURST = 12, 3
 """Every form runs ``BURST`` times in a row in each round, and the median counts: the first run after another
 form finds a cold cache."""
+OV_CONFIG = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 SPECS = (TensorSpec("x", (LAYER.tokens, "batch", LAYER.dim)),)
 
 
@@ -154,8 +155,7 @@ def ov_call(model: ir.Model, feed: dict[str, np.ndarray]) -> Callable[[], np.nda
     core = openvino.Core()
     read = core.read_model(ir.to_proto(model).SerializeToString())
     read.reshape({name: list(array.shape) for name, array in feed.items()})
-    config = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(read, "CPU", config).create_infer_request()
+    request = core.compile_model(read, "CPU", OV_CONFIG).create_infer_request()
     return lambda: next(iter(request.infer(feed).values()))
 
 
