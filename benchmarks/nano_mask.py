@@ -16,12 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fourfold.models.image_sets import CIFAR10
+from fourfold.models.m3vit import PASTED_CLASSES
 
 DATA = "Fashion-MNIST pasted over CIFAR-10, all 60,000 training images"
 MIDDLE = 0.5
 """Probability above which a pixel counts as one of the item."""
-CLASSES = 11
-"""The photograph, and ten kinds of items."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,13 @@ def read_pasted(source: Path) -> dict[str, Images]:
 @torch.no_grad()
 def _unions(model: nn.Module, test: Images) -> Tensor:
     """Run over all test images and give intersection over union by class."""
-    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
+    counts = torch.zeros(PASTED_CLASSES, PASTED_CLASSES, dtype=torch.int64)
     for pixels in test.pixels.split(500):
         answers = model(normalised(pixels[:, :3], CIFAR10))
         one = answers.shape[1] == 1
         found = (answers[:, 0] > MIDDLE).long() if one else answers.argmax(1)
         right = (pixels[:, 3] > 0).long() if one else pixels[:, 3].long()
-        counts += confusion(found, right, CLASSES)
+        counts += confusion(found, right, PASTED_CLASSES)
     return unions(counts)
 
 

@@ -18,7 +18,7 @@ chosen for:
   body that reads a free size. Weights may be read from inside.
 
 Outside an export the recurrence runs step by step in place, with its gradient written out. Only the states
-are kept for all steps: a gradient of all steps at once takes twice the time, all of it memory traffic::
+are kept for all steps: a gradient of all steps at once takes more than twice the time, for want of cache::
 
     g_t = c_t dy_t + decay_{t+1} g_{t+1}                   the gradient by h_t, everything after it included
     du_t = sum over n of g_t b_t,     db_t = sum over i of g_t u_t,     dc_t = sum over i of h_t dy_t

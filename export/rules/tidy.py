@@ -50,15 +50,14 @@ def clean_export() -> ir.passes.PassBase:
 
     It takes the place of the exporter's ``optimize=True`` and does the same, but for one rule: two halves of
     a tensor stay two Slices. As that rule seeks a pair of operators, it tries each with all others, so that
-    its time grows with the square of the graph: with the 40,000 operators of a large network it takes hours.
+    its time grows with the square of the graph.
     """
-    from onnxscript.rewriter import RewritePass, RewriteRuleSet
+    from onnxscript.rewriter import RewritePass
 
-    both_ways = RewriteRuleSet(_commuting_rules(), commute=True).rules
     return ir.passes.Sequential(
         library.InlinePass(),
         ir.passes.PassManager(
-            [FoldConstants(), RewritePass([*both_ways, *_export_rules()]), library.RemoveUnusedNodesPass()],
+            [FoldConstants(), RewritePass(_export_rules()), library.RemoveUnusedNodesPass()],
             steps=2,
             early_stop=True,
         ),
@@ -72,15 +71,11 @@ def clean_export() -> ir.passes.PassBase:
     )
 
 
-def _commuting_rules() -> list[RewriteRule]:
-    from onnxscript.rewriter.rules import common
-
-    return [common.mul_by_1_rule, common.add_0_rule]
-
-
 def _export_rules() -> list[RewriteRule]:
+    from onnxscript.rewriter import RewriteRuleSet
     from onnxscript.rewriter.rules import common
 
+    both_ways = RewriteRuleSet([common.mul_by_1_rule, common.add_0_rule], commute=True).rules
     names = (
         "sub_0 div_by_1 dropout_zero dropout_inference two_reshapes_matmul_reshape "
         "one_reshape_matmul_reshape cast_constant_of_shape cast_constant_of_shape_without_value "
@@ -92,7 +87,7 @@ def _export_rules() -> list[RewriteRule]:
         "fuse_batchnorm_into_conv_transpose fuse_batchnorm_into_gemm remove_optional_bias_from_conv "
         "remove_optional_bias_from_conv_transpose remove_optional_bias_from_gemm"
     )
-    return [getattr(common, f"{name}_rule") for name in names.split()]
+    return [*both_ways, *(getattr(common, f"{name}_rule") for name in names.split())]
 
 
 def simplify() -> ir.passes.PassBase:
