@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/train_nano.py smt_nano FOLDER --checkpoint a.pt
     OMP_NUM_THREADS=1 python benchmarks/train_nano.py smt_cifar_nano cifar10.zip --checkpoint b.pt
 
-FOLDER and the zip are those of ``nano_data.py``; ``mhs_vm_nano`` and ``m3vit_nano_semseg`` learn from the file
-of ``pasted_items.py``.
-The budget is a number of steps, the batch of a step depends on the seed and the step alone, and a run that
-finds its checkpoint goes on from there. The averaged weights are scored on all 10,000 test images, those of
-Fashion-MNIST also on the 2,000 that the package ships; no test image takes part in training or in any choice.
+FOLDER and the zip are those of ``nano_data.py``; networks that find pasted items learn from the file of
+``pasted_items.py``. The budget is a number of steps, the batch of a step depends on the seed and the step
+alone, and a run that finds its checkpoint goes on from there. The averaged weights are scored on all 10,000
+test images, those of Fashion-MNIST also on the 2,000 that the package ships; no test image takes part in
+training or in any choice.
 
 ``nano_recipe.py`` says how each network is trained, ``nano_tasks.py`` and its neighbours what it learns. Set
 ``weights`` in the network's spec afterwards.
